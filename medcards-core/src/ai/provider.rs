@@ -1,0 +1,199 @@
+use std::fmt::{Debug, Display};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+
+use super::{ModelId, Prompt};
+use crate::spend::{Price, TokenUsage};
+use crate::{Error, ErrorKind};
+
+/// The events of one reply. After an error or [`AiEvent::End`] it ends.
+pub type AiStream = BoxStream<'static, Result<AiEvent, AiFailure>>;
+
+/// Asks a model.
+#[async_trait]
+pub trait AiProvider: Debug + Display + Send + Sync + 'static {
+    /// The model that answers; part of every feedback key.
+    fn model(&self) -> &ModelId;
+
+    /// What the model costs. Costs are computed from it, never taken from a reply.
+    fn price(&self) -> Price;
+
+    /// What this provider can do.
+    fn capability(&self) -> AiCapability;
+
+    /// Sends a prompt and streams the reply: deltas, then exactly one end or one failure.
+    ///
+    /// No delta is empty. A reply always reports what it is billed at: in its end, or in its
+    /// failure as far as the provider said. A stream that breaks off without an end is a failure.
+    ///
+    /// # Errors
+    /// A failure before the first event, with what it is billed at. It never carries the prompt,
+    /// the reply or the key of the provider.
+    ///
+    /// # Cancel safety
+    /// Dropping the future or the stream closes the connection; the provider may bill what it did.
+    async fn stream(&self, prompt: Prompt) -> Result<AiStream, AiFailure>;
+}
+
+/// What a provider can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AiCapability {
+    /// It only repeats what the author wrote, at no cost. The resolver does not count such a
+    /// provider as live: the authored explanation is its own last tier.
+    pub authored_only: bool,
+}
+
+impl AiCapability {
+    /// A provider that asks a model.
+    pub const LIVE: Self = Self {
+        authored_only: false,
+    };
+
+    /// A provider that repeats what the author wrote.
+    pub const AUTHORED_ONLY: Self = Self {
+        authored_only: true,
+    };
+}
+
+/// A part of a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AiEvent {
+    /// More text.
+    Delta(String),
+    /// The end of the reply.
+    End {
+        /// Why the model stopped.
+        stop: StopReason,
+        /// The tokens of the call.
+        usage: TokenUsage,
+    },
+}
+
+/// Why a model stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// It said all it had to say.
+    Complete,
+    /// It reached the most tokens allowed, of the reply or of its context.
+    MaxTokens,
+    /// It, or a filter of the provider, declined.
+    Refusal,
+    /// Another reason, which no complete reply has.
+    Unknown,
+}
+
+/// A call that failed, and what it is billed at.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "made by every provider")]
+pub struct AiFailure {
+    /// What happened.
+    pub error: Error,
+    /// What the provider bills for it.
+    pub billed: Billed,
+}
+
+impl AiFailure {
+    /// A failure that costs nothing: the provider refused the call, or was never reached.
+    #[must_use]
+    pub const fn free(error: Error) -> Self {
+        Self {
+            error,
+            billed: Billed::Nothing,
+        }
+    }
+
+    /// A failure that may cost anything up to the worst case.
+    #[must_use]
+    pub const fn unknown(error: Error) -> Self {
+        Self {
+            error,
+            billed: Billed::Unknown,
+        }
+    }
+}
+
+impl Display for AiFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Display::fmt(&self.error, f)
+    }
+}
+
+impl std::error::Error for AiFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// What a provider bills for a call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "nothing, something known, or something unknown"
+)]
+pub enum Billed {
+    /// Nothing: it refused the call.
+    Nothing,
+    /// At least these tokens.
+    Tokens(TokenUsage),
+    /// It did not say: the worst case counts.
+    Unknown,
+}
+
+/// A whole reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "what a stream adds up to")]
+pub struct Reply {
+    /// All deltas, joined.
+    pub text: String,
+    /// Why the model stopped.
+    pub stop: StopReason,
+    /// The tokens of the call.
+    pub usage: TokenUsage,
+}
+
+/// Reads a stream to its end.
+///
+/// # Errors
+/// The failure of the stream; [`ErrorKind::Corrupt`] if it breaks off without an end.
+///
+/// # Cancel safety
+/// Dropping the future drops the stream, with the text so far.
+pub async fn collect_reply(mut stream: AiStream) -> Result<Reply, AiFailure> {
+    let mut text = String::new();
+    while let Some(event) = stream.next().await {
+        match event? {
+            AiEvent::Delta(delta) => text.push_str(&delta),
+            AiEvent::End { stop, usage } => return Ok(Reply { text, stop, usage }),
+        }
+    }
+    Err(AiFailure::unknown(Error::new(
+        ErrorKind::Corrupt,
+        "read reply",
+        "the stream broke off without an end",
+    )))
+}
+
+#[async_trait]
+impl<T: AiProvider + ?Sized> AiProvider for Arc<T> {
+    fn model(&self) -> &ModelId {
+        (**self).model()
+    }
+
+    fn price(&self) -> Price {
+        (**self).price()
+    }
+
+    fn capability(&self) -> AiCapability {
+        (**self).capability()
+    }
+
+    async fn stream(&self, prompt: Prompt) -> Result<AiStream, AiFailure> {
+        (**self).stream(prompt).await
+    }
+}

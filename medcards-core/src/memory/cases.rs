@@ -1,0 +1,257 @@
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::MemoryStore;
+use super::page::{ListId, page, part};
+use crate::Result;
+use crate::case::{
+    Case, CaseContent, CaseFilter, CaseQuery, CaseStore, CaseVersion, Publication,
+    PublicationOutcome, folded_words, search_words,
+};
+use crate::id::CaseId;
+use crate::store::Page;
+
+/// The most results of a search: nobody turns more pages, and ranking them all costs memory.
+const SEARCH_RESULTS_MAX: usize = 1_000;
+
+/// All cases with all their versions.
+#[derive(Default)]
+pub(super) struct Cases {
+    by_id: BTreeMap<CaseId, Vec<Edition>>,
+    by_name: HashMap<(String, String), CaseId>,
+    /// How many editions were ever published.
+    published: u64,
+}
+
+/// What the results of a search are sorted by.
+type Rank = (Reverse<usize>, CaseId);
+
+/// One version of a case, ready to be searched.
+struct Edition {
+    case: Arc<Case>,
+    /// How many editions there were when it had been published: tells what a search began with.
+    published: u64,
+    specialty: Option<String>,
+    /// The words of stem and specialty, sorted: a match here counts more.
+    leading_words: Vec<String>,
+    /// The words of all searched fields, sorted.
+    words: Vec<String>,
+}
+
+impl Edition {
+    fn new(case: Arc<Case>, published: u64) -> Self {
+        let content = &case.content;
+        let leading = [Some(content.stem()), content.specialty()]
+            .into_iter()
+            .flatten();
+        let options = content.options().iter().map(|option| option.text.as_str());
+        let vignette = content.vignette().iter();
+        let others = vignette
+            .flat_map(|field| [field.label.as_str(), field.text.as_str()])
+            .chain(options)
+            .chain(content.topic());
+        let leading_words = sorted_words(leading.clone());
+        let words = sorted_words(leading.chain(others));
+        let specialty = content.specialty().map(str::to_lowercase);
+        Self {
+            published,
+            specialty,
+            leading_words,
+            words,
+            case,
+        }
+    }
+
+    fn passes(&self, filter: &CaseFilter) -> bool {
+        let specialty = filter
+            .specialty
+            .as_ref()
+            .map(|specialty| specialty.to_lowercase());
+        (specialty.is_none() || self.specialty == specialty)
+            && filter
+                .locale
+                .is_none_or(|locale| self.case.content.locale() == locale)
+    }
+
+    /// How well it matches: the number of words in stem and specialty, or `None` if a word is
+    /// nowhere.
+    fn score(&self, words: &[String]) -> Option<usize> {
+        words
+            .iter()
+            .all(|word| begins_one_of(&self.words, word))
+            .then(|| {
+                words
+                    .iter()
+                    .filter(|word| begins_one_of(&self.leading_words, word))
+                    .count()
+            })
+    }
+}
+
+fn sorted_words<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut words: Vec<String> = texts.flat_map(folded_words).collect();
+    words.sort_unstable();
+    words.dedup();
+    words
+}
+
+fn begins_one_of(sorted: &[String], prefix: &str) -> bool {
+    let first = sorted.partition_point(|word| word.as_str() < prefix);
+    sorted
+        .get(first)
+        .is_some_and(|word| word.starts_with(prefix))
+}
+
+impl Cases {
+    /// The current version of every case that passes, in order of id.
+    pub(super) fn passing(&self, filter: &CaseFilter) -> impl Iterator<Item = &Arc<Case>> {
+        self.by_id
+            .values()
+            .filter_map(|editions| editions.last())
+            .filter(move |edition| edition.passes(filter))
+            .map(|edition| &edition.case)
+    }
+
+    fn publish(&mut self, content: CaseContent, now: Timestamp) -> Publication {
+        let name = (
+            content.source().to_owned(),
+            content.external_id().to_owned(),
+        );
+        let case_id = *self.by_name.entry(name).or_insert_with(|| CaseId::new(now));
+        let editions = self.by_id.entry(case_id).or_default();
+        let (version, outcome) = match editions.last().map(|edition| &edition.case) {
+            Some(current) if current.content == content => {
+                let (version, outcome) = (current.version, PublicationOutcome::Unchanged);
+                return Publication {
+                    case_id,
+                    version,
+                    outcome,
+                };
+            }
+            Some(current) => (current.version.next(), PublicationOutcome::NewVersion),
+            None => (CaseVersion::FIRST, PublicationOutcome::Created),
+        };
+        self.published += 1;
+        let case = Case {
+            id: case_id,
+            version,
+            published_at: now,
+            content,
+        };
+        editions.push(Edition::new(Arc::new(case), self.published));
+        Publication {
+            case_id,
+            version,
+            outcome,
+        }
+    }
+
+    fn list(&self, query: &CaseQuery) -> Result<Page<Arc<Case>>> {
+        let list = ListId::new(&format!("cases {:?}", query.filter));
+        let start = match &query.after {
+            Some(cursor) => {
+                let [id] = list.place(cursor)?;
+                Bound::Excluded(part::<CaseId>(id)?)
+            }
+            None => Bound::Unbounded,
+        };
+        let cases = self
+            .by_id
+            .range((start, Bound::Unbounded))
+            .filter_map(|(_, editions)| editions.last())
+            .filter(|edition| edition.passes(&query.filter))
+            .map(|edition| Arc::clone(&edition.case));
+        page(cases, query.limit, |last| list.cursor(last.id))
+    }
+
+    fn search(&self, query: &CaseQuery, search: &str) -> Result<Page<Arc<Case>>> {
+        let list = ListId::new(&format!("search {search:?} {:?}", query.filter));
+        let (began, after) = match &query.after {
+            Some(cursor) => {
+                let [began, score, id] = list.place(cursor)?;
+                (part(began)?, Some((Reverse(part(score)?), part(id)?)))
+            }
+            None => (self.published, None),
+        };
+        let results = self.ranked(&search_words(search), &query.filter, began);
+        let first = results.partition_point(|(rank, _)| after.is_some_and(|after| *rank <= after));
+        let rest = results[first..].iter().cloned();
+        let page = page(rest, query.limit, |((Reverse(score), id), _)| {
+            list.cursor(format_args!("{began}.{score}.{id}"))
+        })?;
+        Ok(page.map(|(_, case)| case))
+    }
+
+    /// What a search finds, best first.
+    ///
+    /// Ranked by the versions that were current when the walk began, so that a case which changes
+    /// its rank meanwhile is neither shown twice nor left out.
+    fn ranked(&self, words: &[String], filter: &CaseFilter, began: u64) -> Vec<(Rank, Arc<Case>)> {
+        if words.is_empty() {
+            return Vec::new();
+        }
+        let rank = |edition: &Edition| edition.passes(filter).then(|| edition.score(words))?;
+        let mut results: Vec<_> = self
+            .by_id
+            .iter()
+            .filter_map(|(id, editions)| {
+                let then = editions
+                    .iter()
+                    .rfind(|edition| edition.published <= began)?;
+                let score = rank(then)?;
+                let now = editions.last().filter(|edition| rank(edition).is_some())?;
+                Some(((Reverse(score), *id), Arc::clone(&now.case)))
+            })
+            .collect();
+        results.sort_unstable_by_key(|(rank, _)| *rank);
+        results.truncate(SEARCH_RESULTS_MAX);
+        results
+    }
+}
+
+#[async_trait]
+impl CaseStore for MemoryStore {
+    async fn publish(
+        &self,
+        contents: Vec<CaseContent>,
+        now: Timestamp,
+    ) -> Result<Vec<Publication>> {
+        let cases = &mut self.state().cases;
+        Ok(contents
+            .into_iter()
+            .map(|content| cases.publish(content, now))
+            .collect())
+    }
+
+    async fn find_case(
+        &self,
+        case_id: CaseId,
+        version: Option<CaseVersion>,
+    ) -> Result<Option<Arc<Case>>> {
+        let state = self.state();
+        let edition = state
+            .cases
+            .by_id
+            .get(&case_id)
+            .and_then(|editions| match version {
+                Some(version) => editions
+                    .iter()
+                    .find(|edition| edition.case.version == version),
+                None => editions.last(),
+            });
+        Ok(edition.map(|edition| Arc::clone(&edition.case)))
+    }
+
+    async fn list_cases(&self, query: &CaseQuery) -> Result<Page<Arc<Case>>> {
+        let state = self.state();
+        match &query.search {
+            Some(search) => state.cases.search(query, search),
+            None => state.cases.list(query),
+        }
+    }
+}

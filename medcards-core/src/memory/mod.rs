@@ -1,0 +1,19 @@
+//! Every backend in memory: for tests, for trying things out, and as the plainest reading of each
+//! trait's promises.
+//!
+//! Nothing here survives the process.
+
+mod answers;
+mod cache;
+mod cases;
+mod events;
+mod limiter;
+mod page;
+mod precomputed;
+mod spend;
+mod store;
+mod users;
+
+pub use cache::MemoryCache;
+pub use limiter::MemoryRateLimiter;
+pub use store::MemoryStore;

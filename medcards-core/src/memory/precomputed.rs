@@ -1,0 +1,102 @@
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+
+use super::MemoryStore;
+use super::page::{ListId, page, part};
+use crate::feedback::{
+    Feedback, FeedbackKey, KeyPage, KeyPosition, Origin, PrecomputedStore, Review, ReviewDecision,
+    ReviewState, Shared,
+};
+use crate::store::{Page, PageCursor, PageLimit};
+use crate::{Error, ErrorKind, Result};
+
+/// All precomputed feedback, in the order in which its keys were first kept.
+#[derive(Default)]
+pub(super) struct Precomputed {
+    kept: Vec<(FeedbackKey, Feedback<Shared>)>,
+    index_by_key: HashMap<FeedbackKey, usize>,
+}
+
+impl Precomputed {
+    fn find_mut(&mut self, key: &FeedbackKey) -> Option<&mut Feedback<Shared>> {
+        let index = *self.index_by_key.get(key)?;
+        self.kept.get_mut(index).map(|(_, feedback)| feedback)
+    }
+}
+
+#[async_trait]
+impl PrecomputedStore for MemoryStore {
+    async fn find_feedback(&self, key: &FeedbackKey) -> Result<Option<Feedback<Shared>>> {
+        Ok(self.state().precomputed.find_mut(key).cloned())
+    }
+
+    async fn put_feedback(&self, key: &FeedbackKey, feedback: &Feedback<Shared>) -> Result<bool> {
+        let precomputed = &mut self.state().precomputed;
+        let Some(kept) = precomputed.find_mut(key) else {
+            precomputed
+                .index_by_key
+                .insert(key.clone(), precomputed.kept.len());
+            precomputed.kept.push((key.clone(), feedback.clone()));
+            return Ok(true);
+        };
+        let is_free = kept.review == ReviewState::Unreviewed;
+        if is_free {
+            kept.clone_from(feedback);
+        }
+        Ok(is_free)
+    }
+
+    async fn review_feedback(&self, key: &FeedbackKey, review: Review) -> Result<Feedback<Shared>> {
+        let mut state = self.state();
+        let Some(feedback) = state.precomputed.find_mut(key) else {
+            let context = "no feedback is kept for this key";
+            return Err(Error::new(ErrorKind::NotFound, "review feedback", context));
+        };
+        feedback.review = match review.decision {
+            ReviewDecision::Approve => ReviewState::Approved,
+            ReviewDecision::Mend(text) => {
+                feedback.text = text;
+                feedback.origin = Origin::Reviewer;
+                feedback.written_at = review.reviewed_at;
+                ReviewState::Approved
+            }
+            ReviewDecision::Withdraw => ReviewState::Withdrawn,
+        };
+        Ok(feedback.clone())
+    }
+
+    async fn list_feedback(
+        &self,
+        state: ReviewState,
+        after: Option<&PageCursor>,
+        limit: PageLimit,
+    ) -> Result<Page<(FeedbackKey, Feedback<Shared>)>> {
+        let list = ListId::new(&format!("feedback {}", state.as_str()));
+        let start: usize = match after {
+            Some(cursor) => {
+                let [index] = list.place(cursor)?;
+                part::<usize>(index)?.saturating_add(1)
+            }
+            None => 0,
+        };
+        let precomputed = &self.state().precomputed;
+        let rest = precomputed.kept.iter().enumerate().skip(start);
+        let in_state = rest.filter(|(_, (_, feedback))| feedback.review == state);
+        let page = page(in_state, limit, |(index, _)| list.cursor(index))?;
+        Ok(page.map(|(_, kept)| kept.clone()))
+    }
+
+    async fn list_keys(&self, after: KeyPosition, limit: usize) -> Result<KeyPage> {
+        let start = usize::try_from(after.0).unwrap_or(usize::MAX);
+        let kept = &self.state().precomputed.kept;
+        let keys: Vec<_> = kept
+            .iter()
+            .skip(start)
+            .take(limit)
+            .map(|(key, _)| key.clone())
+            .collect();
+        let position = KeyPosition(after.0 + keys.len() as u64);
+        Ok(KeyPage { keys, position })
+    }
+}

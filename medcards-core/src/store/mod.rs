@@ -1,0 +1,28 @@
+//! What all stores share: pages, cursors and how fresh a read must be.
+
+mod consistency;
+mod page;
+
+pub use consistency::{Consistency, ReadToken};
+pub use page::{Page, PageCursor, PageLimit};
+
+use crate::answer::AnswerStore;
+use crate::case::CaseStore;
+use crate::event::EventLog;
+use crate::feedback::PrecomputedStore;
+use crate::spend::SpendLedger;
+use crate::user::UserStore;
+
+/// A backend that has every store ability.
+///
+/// Implemented for whatever implements the narrow traits; never implement it by hand. It exists so
+/// that one value can be handed to `Medcards::builder`.
+pub trait Store:
+    AnswerStore + CaseStore + EventLog + PrecomputedStore + SpendLedger + UserStore
+{
+}
+
+impl<T> Store for T where
+    T: AnswerStore + CaseStore + EventLog + PrecomputedStore + SpendLedger + UserStore + ?Sized
+{
+}
