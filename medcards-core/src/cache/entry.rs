@@ -1,9 +1,13 @@
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::feedback::{Feedback, Shared};
+use crate::ai::ModelId;
+use crate::feedback::{Feedback, Shared, Tier};
+use crate::id::CaseId;
+use crate::spend::MicroDollars;
 
 /// A shared feedback in a cache.
 ///
@@ -12,6 +16,7 @@ use crate::feedback::{Feedback, Shared};
 pub struct CacheEntry {
     feedback: Feedback<Shared>,
     lifetime: Lifetime,
+    tally: OnceLock<Arc<ServedTally>>,
     rendered: OnceLock<Bytes>,
 }
 
@@ -22,6 +27,7 @@ impl CacheEntry {
         Self {
             feedback,
             lifetime,
+            tally: OnceLock::new(),
             rendered: OnceLock::new(),
         }
     }
@@ -52,6 +58,10 @@ impl CacheEntry {
         size_of::<Self>() + self.feedback.text.len() * 7 / 3 + 512
     }
 
+    /// Where its servings are counted, found once by whoever serves it first.
+    pub(crate) fn tally(&self, find: impl FnOnce() -> Arc<ServedTally>) -> &ServedTally {
+        self.tally.get_or_init(find)
+    }
 }
 
 /// What an entry is good for at some instant.
@@ -99,5 +109,65 @@ impl Lifetime {
         } else {
             Stage::Expired
         }
+    }
+}
+
+/// Counts how often feedback of one case and model was served, until the ledger is told.
+///
+/// All entries of that case and model share one tally, so that counting takes no lock and no
+/// allocation.
+#[derive(Debug)]
+pub(crate) struct ServedTally {
+    case_id: Option<CaseId>,
+    model: Option<ModelId>,
+    tiers: [Counts; Tier::ALL.len()],
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    served: AtomicU64,
+    saved: AtomicU64,
+}
+
+impl ServedTally {
+    /// Nothing served yet. Without a case it counts for several cases together.
+    pub(crate) fn new(case_id: Option<CaseId>, model: Option<ModelId>) -> Self {
+        Self {
+            case_id,
+            model,
+            tiers: Default::default(),
+        }
+    }
+
+    /// The case, unless it counts for several.
+    pub(crate) fn case_id(&self) -> Option<CaseId> {
+        self.case_id
+    }
+
+    /// The model; `None` for the author.
+    pub(crate) fn model(&self) -> Option<&ModelId> {
+        self.model.as_ref()
+    }
+
+    /// Counts one feedback served from a tier, and what that saved.
+    pub(crate) fn add(&self, tier: Tier, saved: MicroDollars) {
+        self.put_back(tier, 1, saved);
+    }
+
+    /// Counts again what could not be booked.
+    pub(crate) fn put_back(&self, tier: Tier, served: u64, saved: MicroDollars) {
+        let counts = &self.tiers[tier as usize];
+        counts.served.fetch_add(served, Ordering::Relaxed);
+        counts.saved.fetch_add(saved.get(), Ordering::Relaxed);
+    }
+
+    /// Takes out what was counted since the last time, for each tier that served something.
+    pub(crate) fn take(&self) -> impl Iterator<Item = (Tier, u64, MicroDollars)> {
+        Tier::ALL.into_iter().filter_map(|tier| {
+            let counts = &self.tiers[tier as usize];
+            let served = counts.served.swap(0, Ordering::Relaxed);
+            let saved = counts.saved.swap(0, Ordering::Relaxed);
+            (served > 0).then(|| (tier, served, MicroDollars::new(saved)))
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 mod entry;
 
+pub(crate) use entry::ServedTally;
 pub use entry::{CacheEntry, Lifetime, Stage};
 
 use std::fmt::{Debug, Display};
