@@ -108,6 +108,10 @@ pub mod store;
 pub mod time;
 pub mod user;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+#[cfg(feature = "test-util")]
+pub mod testing;
 
 pub use error::{Error, ErrorKind, Result};
 pub use id::{AnswerId, CaseId, ReservationId, UserId};

@@ -1,0 +1,282 @@
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::cache::Cache;
+use crate::limit::RateLimiter;
+use crate::store::Store;
+use crate::testing::ManualClock;
+
+/// A check with its name, as the tables list it.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a name and what it names")]
+pub struct Check<B> {
+    /// Its module and name, such as `answers::two_users_may_use_the_same_answer_id`.
+    pub name: &'static str,
+    /// Runs it on a fresh backend; it panics if the promise is broken.
+    pub run: fn(B) -> BoxFuture<'static, ()>,
+}
+
+/// A rate limiter, and the clock that drives it.
+pub type DrivenLimiter = (Arc<dyn RateLimiter>, Arc<ManualClock>);
+
+/// All checks of a store.
+pub const STORE_CHECKS: &[Check<Arc<dyn Store>>] =
+    crate::__store_checks!([crate::__check_table] []);
+
+/// All checks of a cache.
+pub const CACHE_CHECKS: &[Check<Arc<dyn Cache>>] =
+    crate::__cache_checks!([crate::__check_table] []);
+
+/// All checks of a rate limiter.
+pub const LIMITER_CHECKS: &[Check<DrivenLimiter>] =
+    crate::__limiter_checks!([crate::__check_table] []);
+
+/// Expands every check of a store into tests of a backend.
+///
+/// Takes the path of an `async fn() -> (S, G)` that makes a fresh, empty backend and a guard, which
+/// is dropped after the check. Use it in a module of its own; see
+/// [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! store_conformance {
+    ($make:path) => {
+        async fn conformance_backend() -> (impl $crate::store::Store, impl ::core::marker::Sized) {
+            $make().await
+        }
+
+        $crate::__store_checks! { [$crate::__check_tests] [store_bare store_behind_arc_dyn] }
+    };
+}
+
+/// Expands every check of a cache into tests of a backend.
+///
+/// Takes the path of an `async fn() -> (S, G)` that makes a fresh, empty backend and a guard, which
+/// is dropped after the check. It must have room for some thousand small entries. Use it in a
+/// module of its own; see [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! cache_conformance {
+    ($make:path) => {
+        async fn conformance_backend() -> (impl $crate::cache::Cache, impl ::core::marker::Sized) {
+            $make().await
+        }
+
+        $crate::__cache_checks! { [$crate::__check_tests] [cache_bare cache_behind_arc_dyn] }
+    };
+}
+
+/// Expands every check of a rate limiter into tests of a backend.
+///
+/// Takes the path of an `async fn(Arc<ManualClock>) -> (S, G)` that makes a fresh, empty backend
+/// which tells the time by this clock, and a guard, which is dropped after the check. Use it in a
+/// module of its own; see [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! limiter_conformance {
+    ($make:path) => {
+        async fn conformance_backend(
+            clock: ::std::sync::Arc<$crate::testing::ManualClock>,
+        ) -> (impl $crate::limit::RateLimiter, impl ::core::marker::Sized) {
+            $make(clock).await
+        }
+
+        $crate::__limiter_checks! {
+            [$crate::__check_tests] [limiter_bare limiter_behind_arc_dyn]
+        }
+    };
+}
+
+/// Turns a list of checks into the entries of a table.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __check_table {
+    ([] $($group:ident { $($check:ident)* })*) => {
+        &[$($(
+            $crate::conformance::Check {
+                name: concat!(stringify!($group), "::", stringify!($check)),
+                run: |backend| Box::pin($crate::conformance::$group::$check(backend)),
+            },
+        )*)*]
+    };
+}
+
+/// Turns a list of checks into tests.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __check_tests {
+    ([$bare:ident $behind_arc_dyn:ident] $($group:ident $checks:tt)*) => {
+        mod bare {
+            $($crate::__check_tests! { @group $bare $group $checks })*
+        }
+
+        mod behind_arc_dyn {
+            $($crate::__check_tests! { @group $behind_arc_dyn $group $checks })*
+        }
+    };
+    (@group $run:ident $group:ident { $($check:ident)* }) => {
+        mod $group {
+            $(
+                #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $check() {
+                    let make = super::super::conformance_backend;
+                    $crate::conformance::$run(make, $crate::conformance::$group::$check).await;
+                }
+            )*
+        }
+    };
+}
+
+/// Hands the list of all checks of a store to another macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __store_checks {
+    ([$($then:tt)*] $passed:tt) => {
+        $($then)*! {
+            $passed
+            answers {
+                a_new_answer_is_found_as_it_was_given
+                a_repeated_answer_gives_the_first_one_back
+                a_repeated_answer_adds_no_event
+                an_answer_sent_by_many_at_once_is_stored_once
+                two_users_may_use_the_same_answer_id
+                an_answer_of_another_user_is_not_found
+                a_read_with_the_token_sees_the_write
+                a_dropped_recording_leaves_both_answer_and_event_or_neither
+                answers_are_listed_newest_first
+                pages_of_any_limit_hold_every_answer_once
+                a_walk_through_answers_is_not_disturbed_by_new_ones
+                a_list_of_answers_refuses_foreign_cursors
+                totals_count_a_users_answers_and_cases
+                totals_are_right_after_many_answers_at_once
+                the_next_case_is_one_not_yet_seen
+                then_the_next_case_is_the_one_answered_longest_ago
+                the_next_case_passes_the_filter
+                the_next_case_is_the_same_for_the_same_answers
+                a_new_version_of_a_seen_case_is_not_unseen
+                an_answer_keeps_the_version_that_was_seen
+            }
+            cases {
+                new_content_becomes_a_case_and_is_found_whole
+                equal_content_changes_nothing
+                changed_content_becomes_the_next_version
+                an_old_version_stays_as_it_was
+                publications_come_in_the_order_of_the_batch
+                the_later_of_two_contents_in_a_batch_wins
+                the_same_content_published_at_once_gives_one_version
+                different_contents_published_at_once_each_get_a_version
+                source_and_external_id_name_a_case_together
+                an_unknown_case_or_version_is_not_found
+                cases_are_listed_in_order_of_id
+                pages_of_any_limit_hold_every_case_once
+                a_walk_through_cases_is_not_disturbed_by_new_ones
+                a_filter_lets_through_what_it_names
+                a_filter_looks_at_the_current_version
+                a_list_of_cases_refuses_foreign_cursors
+            }
+            search {
+                a_search_looks_at_the_fields_it_should
+                each_word_of_a_search_must_begin_a_word
+                a_search_disregards_case_and_accents
+                a_search_without_a_word_matches_nothing
+                a_search_has_no_syntax
+                words_beyond_the_sixteenth_are_ignored
+                the_best_matches_come_first
+                a_search_finds_the_current_version
+                a_search_obeys_the_filter
+                pages_of_a_search_hold_every_match_once
+                a_walk_through_a_search_is_not_disturbed_by_new_cases
+                a_search_refuses_foreign_cursors
+            }
+            users {
+                a_new_user_is_found_as_it_was_given
+                a_known_user_stays_as_it_is
+                a_user_ensured_by_many_at_once_is_stored_once
+                new_settings_replace_the_old
+                new_settings_are_recorded_as_an_event
+                settings_of_an_unknown_user_are_refused
+            }
+            events {
+                an_event_carries_the_whole_answer
+                events_stand_in_the_order_of_commits
+                reading_on_gives_every_event_once
+                a_read_of_the_log_is_bounded
+                reading_while_many_write_misses_and_repeats_nothing
+                an_unknown_reader_stands_at_the_start
+                a_moved_reader_is_found_where_it_was_moved_to
+                a_reader_that_is_elsewhere_is_not_moved
+                one_of_many_moves_of_a_reader_at_once_succeeds
+                a_reader_does_not_go_back
+            }
+            precomputed {
+                kept_feedback_is_found_as_it_was_given
+                keys_that_differ_in_one_part_are_different
+                an_unreviewed_text_is_replaced
+                a_reviewed_text_is_not_replaced
+                a_decision_is_written_down
+                a_review_of_nothing_is_refused
+                a_withdrawal_stands_against_texts_kept_at_once
+                feedback_is_listed_by_state_oldest_first
+                pages_of_any_limit_hold_every_feedback_once
+                reviewing_page_by_page_skips_nothing
+                a_list_of_feedback_refuses_foreign_cursors
+                keys_are_read_in_the_order_first_kept
+                keys_kept_at_once_are_all_read
+            }
+            spend {
+                money_is_set_aside_up_to_the_budget
+                many_at_once_set_aside_no_more_than_the_budget
+                without_a_budget_all_is_granted
+                each_day_has_its_budget
+                the_same_reservation_sets_money_aside_once
+                settling_frees_the_rest_and_books_the_cost
+                settling_twice_books_once
+                overspending_is_booked
+                rows_that_belong_together_add_up
+                rows_added_at_once_all_count
+                totals_hold_the_days_asked_for
+                totals_are_sorted
+            }
+        }
+    };
+}
+
+/// Hands the list of all checks of a cache to another macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __cache_checks {
+    ([$($then:tt)*] $passed:tt) => {
+        $($then)*! {
+            $passed
+            cache {
+                what_was_put_is_found_whole
+                what_was_never_put_is_not_found
+                keys_that_differ_in_one_part_are_different
+                an_entry_takes_the_place_of_the_one_before
+                a_removed_key_is_not_found
+                nobody_finds_what_was_removed
+                a_purge_forgets_every_key_of_a_case_and_no_other
+                entries_put_at_once_are_not_mixed_up
+            }
+        }
+    };
+}
+
+/// Hands the list of all checks of a rate limiter to another macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __limiter_checks {
+    ([$($then:tt)*] $passed:tt) => {
+        $($then)*! {
+            $passed
+            limiter {
+                the_quota_is_allowed_and_no_more
+                many_at_once_get_no_more_than_the_quota
+                a_refused_call_is_not_counted
+                a_call_counts_its_whole_cost
+                each_key_counts_apart
+                decisions_are_those_of_the_sliding_window
+                who_waits_as_long_as_was_said_is_let_through
+                all_of_the_quota_is_there_again_when_said
+                a_clock_set_back_gives_nothing_twice
+            }
+        }
+    };
+}

@@ -1,0 +1,49 @@
+//! The conformance suite: one check for each promise that the traits make.
+//!
+//! A backend, or a wrapper around one, runs all of them with one line in a test module of its own.
+//! Each check becomes a test, once on the backend as it is and once behind `Arc<dyn ...>`. The
+//! crate of the tests needs `tokio` with the features `macros` and `rt-multi-thread`.
+//!
+//! ```
+//! mod memory_store {
+//!     use medcards_core::memory::MemoryStore;
+//!
+//!     /// A fresh, empty backend, and a guard that is dropped after the check.
+//!     async fn make() -> (MemoryStore, ()) {
+//!         (MemoryStore::new(), ())
+//!     }
+//!
+//!     medcards_core::store_conformance!(make);
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! The checks are also plain functions, and listed in [`STORE_CHECKS`], [`CACHE_CHECKS`] and
+//! [`LIMITER_CHECKS`]. A check panics if the promise is broken. It wants a backend that is fresh,
+//! and a multi-threaded runtime to make its concurrent calls truly concurrent.
+
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "panicking is how a check says no"
+)]
+
+mod list;
+mod run;
+mod steps;
+
+pub mod answers;
+pub mod cache;
+pub mod cases;
+pub mod events;
+pub mod limiter;
+pub mod precomputed;
+pub mod search;
+pub mod spend;
+pub mod users;
+
+pub use list::{CACHE_CHECKS, Check, DrivenLimiter, LIMITER_CHECKS, STORE_CHECKS};
+#[doc(hidden)]
+pub use run::{
+    cache_bare, cache_behind_arc_dyn, limiter_bare, limiter_behind_arc_dyn, store_bare,
+    store_behind_arc_dyn,
+};

@@ -1,0 +1,17 @@
+//! Doubles for tests: a clock that is set by hand, a provider that follows a script, and faults
+//! around any backend.
+
+mod clock;
+mod fault;
+mod prompt;
+mod provider;
+mod sample;
+
+pub use clock::ManualClock;
+pub use fault::{FaultPlan, Faulty, Operation};
+pub use prompt::PlainPrompt;
+pub use provider::{Gate, Script, ScriptedProvider};
+pub use sample::{
+    SAMPLE_START, sample_answer, sample_case, sample_content, sample_feedback, sample_key,
+    sample_record, sample_user_id,
+};

@@ -1,0 +1,57 @@
+mod store {
+    use medcards_core::memory::MemoryStore;
+
+    async fn make() -> (MemoryStore, ()) {
+        (MemoryStore::new(), ())
+    }
+
+    medcards_core::store_conformance!(make);
+}
+
+mod store_behind_a_plan_without_faults {
+    use medcards_core::memory::MemoryStore;
+    use medcards_core::testing::{FaultPlan, Faulty};
+
+    async fn make() -> (Faulty<MemoryStore>, ()) {
+        (Faulty::new(MemoryStore::new(), FaultPlan::new()), ())
+    }
+
+    medcards_core::store_conformance!(make);
+}
+
+mod cache {
+    use medcards_core::memory::MemoryCache;
+
+    async fn make() -> (MemoryCache, ()) {
+        (MemoryCache::new(64 << 20), ())
+    }
+
+    medcards_core::cache_conformance!(make);
+}
+
+mod cache_behind_a_plan_without_faults {
+    use medcards_core::memory::MemoryCache;
+    use medcards_core::testing::{FaultPlan, Faulty};
+
+    async fn make() -> (Faulty<MemoryCache>, ()) {
+        (
+            Faulty::new(MemoryCache::new(64 << 20), FaultPlan::new()),
+            (),
+        )
+    }
+
+    medcards_core::cache_conformance!(make);
+}
+
+mod limiter {
+    use std::sync::Arc;
+
+    use medcards_core::memory::MemoryRateLimiter;
+    use medcards_core::testing::ManualClock;
+
+    async fn make(clock: Arc<ManualClock>) -> (MemoryRateLimiter, ()) {
+        (MemoryRateLimiter::new(clock), ())
+    }
+
+    medcards_core::limiter_conformance!(make);
+}

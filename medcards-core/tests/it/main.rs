@@ -1,0 +1,14 @@
+//! The tests of this crate, in one binary.
+
+// The conformance suite on the backends in memory.
+mod conformance;
+// The doubles that other tests rely on.
+mod doubles;
+// What the backends in memory promise besides.
+mod memory;
+// The tiered resolver.
+mod resolver;
+// Proof that each check of the conformance suite can fail.
+mod sabotage;
+// The platform in one value.
+mod platform;

@@ -1,0 +1,220 @@
+//! Precomputed feedback and its review.
+
+use medcards_core::feedback::{
+    Feedback, Origin, PrecomputedStore, ResolverConfig, Review, ReviewDecision, ReviewState,
+    Shared, Tier, TierOutcome,
+};
+use medcards_core::memory::MemoryStore;
+use medcards_core::spend::MicroDollars;
+use medcards_core::testing::{
+    Gate, Operation, SAMPLE_START, Script, ScriptedProvider, sample_feedback, sample_user_id,
+};
+
+use super::Bench;
+
+fn review(decision: ReviewDecision) -> Review {
+    Review {
+        decision,
+        reviewer: sample_user_id(9),
+        reviewed_at: SAMPLE_START,
+    }
+}
+
+async fn with_kept(feedback: Feedback<Shared>, config: ResolverConfig) -> Bench {
+    let store = MemoryStore::new();
+    let bench = Bench::build(config.clone(), store.clone(), ScriptedProvider::new()).await;
+    store
+        .put_feedback(&bench.request(1).key, &feedback)
+        .await
+        .expect("the store works");
+    Bench::build(config, store, ScriptedProvider::new()).await
+}
+
+#[tokio::test]
+async fn a_kept_feedback_is_served_at_no_cost_and_then_cached() {
+    let bench = with_kept(sample_feedback("kept"), ResolverConfig::default()).await;
+    let first = bench.resolve(1).await;
+    assert_eq!((first.tier(), first.text()), (Tier::Precomputed, "kept"));
+    assert_eq!(
+        (first.cost(), first.saved()),
+        (MicroDollars::ZERO, MicroDollars::new(1_250))
+    );
+    bench.settled().await;
+    assert_eq!(bench.resolve(1).await.tier(), Tier::Local);
+    assert_eq!(bench.provider.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_kept_costs_no_query() {
+    let bench = with_kept(sample_feedback("kept"), ResolverConfig::default()).await;
+    bench.resolve(2).await;
+    assert_eq!(bench.faults.calls(Operation::FindFeedback), 0);
+    bench.resolve(1).await;
+    assert_eq!(bench.faults.calls(Operation::FindFeedback), 1);
+}
+
+#[tokio::test]
+async fn a_live_feedback_is_kept_and_outlives_the_process() {
+    let bench = Bench::new().await;
+    let live = bench.resolve(1).await;
+    bench.settled().await;
+    let restarted = Bench::build(
+        ResolverConfig::default(),
+        bench.store.clone(),
+        bench.provider.clone(),
+    )
+    .await;
+    let kept = restarted.resolve(1).await;
+    assert_eq!(
+        (kept.tier(), kept.origin()),
+        (Tier::Precomputed, Origin::Live)
+    );
+    assert_eq!(kept.text(), live.text());
+    assert_eq!(bench.provider.calls(), 1);
+}
+
+/// What is served once a reviewer has spoken, wherever the words were before.
+#[tokio::test]
+async fn what_a_reviewer_says_holds_in_every_tier() {
+    for (name, decision, tier, text) in [
+        (
+            "approve",
+            ReviewDecision::Approve,
+            Tier::Precomputed,
+            "kept",
+        ),
+        (
+            "mend",
+            ReviewDecision::Mend("mended".to_owned()),
+            Tier::Precomputed,
+            "mended",
+        ),
+        (
+            "withdraw",
+            ReviewDecision::Withdraw,
+            Tier::Authored,
+            "Finding 1 of sample 1",
+        ),
+    ] {
+        let bench = with_kept(sample_feedback("kept"), ResolverConfig::default()).await;
+        bench.resolve(1).await;
+        bench.settled().await;
+        assert!(bench.is_cached(1), "{name}");
+        bench
+            .resolver
+            .review(&bench.request(1).key, review(decision))
+            .await
+            .unwrap();
+        for turn in 0..2 {
+            let resolution = bench.resolve(1).await;
+            assert!(
+                resolution.text().contains(text),
+                "{name}: {}",
+                resolution.text()
+            );
+            if turn == 0 {
+                assert_eq!(resolution.tier(), tier, "{name}");
+            }
+            bench.settled().await;
+        }
+        assert_eq!(
+            bench.provider.calls(),
+            0,
+            "{name}: no model is asked to write it again"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_text_withdrawn_while_a_model_writes_it_again_stays_withdrawn() {
+    let bench = Bench::new().await;
+    let gate = Gate::new();
+    bench.provider.push(Script::deltas(["bad"]).gated(&gate));
+    let key = bench.request(1).key;
+    let caller = tokio::spawn({
+        let (resolver, request) = (bench.resolver.clone(), bench.request(1));
+        async move { resolver.resolve(&request).await }
+    });
+    bench.provider.called(1).await;
+    // Another process kept the same words, and a reviewer saw them there.
+    bench
+        .store
+        .put_feedback(&key, &sample_feedback("bad"))
+        .await
+        .unwrap();
+    bench
+        .resolver
+        .review(&key, review(ReviewDecision::Withdraw))
+        .await
+        .unwrap();
+    gate.open();
+    caller.await.unwrap();
+    bench.settled().await;
+    let resolution = bench.resolve(1).await;
+    assert_eq!(resolution.tier(), Tier::Authored);
+    let precomputed = resolution
+        .trace()
+        .outcome(Tier::Precomputed)
+        .map(TierOutcome::as_str);
+    assert_eq!(precomputed, Some("withdrawn"));
+}
+
+/// The search read the old words before the reviewer spoke, and caches them afterwards.
+#[tokio::test]
+async fn words_withdrawn_while_a_search_caches_them_do_not_stay() {
+    let mut config = ResolverConfig::default();
+    config.cache_deadline = std::time::Duration::from_secs(60);
+    let bench = with_kept(sample_feedback("kept"), config).await;
+    bench.faults.hang_next(Operation::CachePut, 1);
+    assert_eq!(bench.resolve(1).await.text(), "kept");
+    let key = bench.request(1).key;
+    let withdrawn = review(ReviewDecision::Withdraw);
+    bench.resolver.review(&key, withdrawn).await.unwrap();
+    assert_eq!(
+        bench.resolve(1).await.tier(),
+        Tier::Authored,
+        "nobody joins the old search"
+    );
+    bench.faults.release();
+    while bench.faults.calls(Operation::CacheRemove) < 2 {
+        tokio::task::yield_now().await;
+    }
+    bench.settled().await;
+    assert!(!bench.is_cached(1));
+    assert_eq!(bench.resolve(1).await.tier(), Tier::Authored);
+}
+
+/// Another process's reviewer withdrew it, so that this process's cache was not told.
+#[tokio::test]
+async fn an_old_text_that_was_withdrawn_elsewhere_is_no_last_resort() {
+    let bench = with_kept(sample_feedback("kept"), ResolverConfig::default()).await;
+    bench.resolve(1).await;
+    bench.settled().await;
+    let key = bench.request(1).key;
+    bench
+        .store
+        .review_feedback(&key, review(ReviewDecision::Withdraw))
+        .await
+        .unwrap();
+    bench.clock.advance(std::time::Duration::from_hours(30));
+    assert_eq!(bench.resolve(1).await.tier(), Tier::Authored);
+    bench.settled().await;
+    assert!(!bench.is_cached(1));
+}
+
+#[tokio::test]
+async fn where_only_reviewed_words_are_served_no_model_is_asked() {
+    let mut config = ResolverConfig::default();
+    config.serve_unreviewed = false;
+    let bench = with_kept(sample_feedback("kept"), config.clone()).await;
+    assert_eq!(bench.resolve(1).await.tier(), Tier::Authored);
+    bench.settled().await;
+
+    let approved = Feedback {
+        review: ReviewState::Approved,
+        ..sample_feedback("kept")
+    };
+    let bench = with_kept(approved, config).await;
+    assert_eq!(bench.resolve(1).await.tier(), Tier::Precomputed);
+    assert_eq!(bench.provider.calls(), 0);
+}

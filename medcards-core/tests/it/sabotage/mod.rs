@@ -1,0 +1,137 @@
+//! For each check of the conformance suite, a backend that breaks just what the check is about.
+//!
+//! A saboteur wraps a backend in memory and is told the name of a check. A check without a
+//! saboteur of its name passes, and thereby fails the test.
+
+mod cache;
+mod limiter;
+mod store;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use medcards_core::cache::Cache;
+use medcards_core::conformance::{CACHE_CHECKS, Check, LIMITER_CHECKS, STORE_CHECKS};
+use medcards_core::limit::RateLimiter;
+use medcards_core::memory::{MemoryCache, MemoryRateLimiter, MemoryStore};
+use medcards_core::store::Store;
+use medcards_core::testing::ManualClock;
+
+use self::cache::CacheSaboteur;
+use self::limiter::LimiterSaboteur;
+use self::store::StoreSaboteur;
+
+/// How often a check may miss its saboteur: some look for races, which do not happen each time.
+const TRIES_MAX: u32 = 10;
+
+/// Runs each check on a backend made to break its promise, and returns those that pass.
+async fn survivors<B>(
+    checks: &[Check<B>],
+    sabotage: impl Fn(&'static str) -> B,
+) -> Vec<&'static str> {
+    let mut survivors = Vec::new();
+    for check in checks {
+        let promise = check.name.rsplit("::").next().unwrap_or(check.name);
+        let mut is_caught = false;
+        for _ in 0..TRIES_MAX {
+            let run = AssertUnwindSafe((check.run)(sabotage(promise))).catch_unwind();
+            is_caught = run.await.is_err();
+            if is_caught {
+                break;
+            }
+        }
+        if !is_caught {
+            survivors.push(check.name);
+        }
+    }
+    survivors
+}
+
+/// Makes calls overlap, however the scheduler would have them.
+#[derive(Debug, Default)]
+struct Crowd(AtomicU64);
+
+impl Crowd {
+    /// Waits until another call comes to this point, or none has for 50 milliseconds.
+    async fn wait_for_another(&self) {
+        let arrived = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+        for _ in 0..50 {
+            if self.0.load(Ordering::SeqCst) > arrived {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// A count that loses what is added at the same time.
+#[derive(Debug, Default)]
+struct LossyCount {
+    count: AtomicU64,
+    crowd: Crowd,
+}
+
+impl LossyCount {
+    fn get(&self) -> u64 {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Adds, and returns what the count was.
+    async fn add(&self, more: u64) -> u64 {
+        let before = self.get();
+        self.crowd.wait_for_another().await;
+        self.count.store(before + more, Ordering::SeqCst);
+        before
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_check_of_a_store_can_fail() {
+    let survivors = survivors(STORE_CHECKS, |promise| {
+        Arc::new(StoreSaboteur::new(MemoryStore::new(), promise)) as Arc<dyn Store>
+    });
+    assert_eq!(survivors.await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_check_of_a_cache_can_fail() {
+    let survivors = survivors(CACHE_CHECKS, |promise| {
+        Arc::new(CacheSaboteur::new(MemoryCache::new(64 << 20), promise)) as Arc<dyn Cache>
+    });
+    assert_eq!(survivors.await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_check_of_a_limiter_can_fail() {
+    let survivors = survivors(LIMITER_CHECKS, |promise| {
+        let clock = Arc::new(ManualClock::default());
+        let limiter = MemoryRateLimiter::new(Arc::clone(&clock) as _);
+        let saboteur = LimiterSaboteur::new(limiter, Arc::clone(&clock), promise);
+        (Arc::new(saboteur) as Arc<dyn RateLimiter>, clock)
+    });
+    assert_eq!(survivors.await, [""; 0]);
+}
+
+/// Without this, a saboteur that breaks everything would prove nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saboteur_without_a_promise_to_break_passes_every_check() {
+    for check in STORE_CHECKS {
+        (check.run)(Arc::new(StoreSaboteur::new(MemoryStore::new(), "nothing"))).await;
+    }
+    for check in CACHE_CHECKS {
+        (check.run)(Arc::new(CacheSaboteur::new(
+            MemoryCache::new(64 << 20),
+            "nothing",
+        )))
+        .await;
+    }
+    for check in LIMITER_CHECKS {
+        let clock = Arc::new(ManualClock::default());
+        let limiter = MemoryRateLimiter::new(Arc::clone(&clock) as _);
+        let saboteur = LimiterSaboteur::new(limiter, Arc::clone(&clock), "nothing");
+        (check.run)((Arc::new(saboteur), clock)).await;
+    }
+}
