@@ -1,0 +1,24 @@
+//! Caches of feedback for MEDCARDS.
+//!
+//! [`MokaCache`] keeps feedback in the memory of one process: it weighs entries by their bytes,
+//! forgets each when its own time is over, and keeps what is asked for often
+//! ([TinyLFU](https://arxiv.org/abs/1512.00727)).
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use medcards_cache::MokaCache;
+//! use medcards_core::time::SystemClock;
+//!
+//! let cache = MokaCache::builder(Arc::new(SystemClock::new())).bytes_max(16 << 20).build();
+//! assert_eq!(cache.to_string(), "MokaCache(16 MiB)");
+//! ```
+//!
+//! | what | limit |
+//! | --- | --- |
+//! | bytes of all entries | [`MokaCacheBuilder::bytes_max`], 64 MiB by default |
+//! | time of an entry | its own [`keep_until`](medcards_core::cache::Lifetime::keep_until), looked at once a minute |
+
+mod moka;
+
+pub use self::moka::{MokaCache, MokaCacheBuilder};
