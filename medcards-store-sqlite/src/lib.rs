@@ -1,0 +1,91 @@
+//! The embedded store of MEDCARDS: every store ability in one SQLite file.
+//!
+//! ```
+//! use medcards_core::case::{CaseQuery, CaseStore};
+//! use medcards_store_sqlite::{SqliteConfig, SqliteStore};
+//!
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("medcards.sqlite");
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let store = SqliteStore::open(SqliteConfig::new(path)).await?;
+//! let page = store.list_cases(&CaseQuery::default()).await?;
+//! assert!(page.items.is_empty());
+//! store.close().await;
+//! # Ok::<(), medcards_core::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # What is kept where
+//!
+//! | trait | tables | guarantee |
+//! | --- | --- | --- |
+//! | [`AnswerStore`] | `interactions`, `events` | an answer and its event in one transaction, once per user and id |
+//! | [`CaseStore`] | `cases`, `case_versions`, `case_words` | versions never change; a search sees a publication at once |
+//! | [`EventLog`] | `events`, `cursors` | in commit order, without gaps: one writer gives the numbers |
+//! | [`PrecomputedStore`] | `precomputed_feedback` | what a reviewer said is never overwritten |
+//! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_totals` | nobody spends more than the spend budget, however many ask at once |
+//! | [`UserStore`] | `users`, `events` | settings and their event in one transaction |
+//!
+//! `schema.sql` shows all tables. Formats only grow: a file of an earlier version opens and is
+//! brought up to date, one of a later version is refused and left as it is.
+//!
+//! # How it works
+//!
+//! One writer owns the one connection that writes. It takes all writes that wait, commits them in
+//! one transaction, and answers everybody: writers that come at the same time share one wait for
+//! the disk, and a single writer waits for nobody. If the commit fails, all of them hear of it, and
+//! none is acknowledged. A write that fails for a reason of its own fails alone.
+//!
+//! Readers have connections of their own and see the last commit. They never wait for the writer,
+//! nor it for them.
+//!
+//! # Configuration
+//!
+//! | setting | default | |
+//! | --- | --- | --- |
+//! | [`with_durability`](SqliteConfig::with_durability) | [`Durability::Full`] | `Normal` gives up the last writes when power is lost, never a part of one |
+//! | [`with_readers`](SqliteConfig::with_readers) | 4 | reads that run at once |
+//! | [`with_case_cache_bytes`](SqliteConfig::with_case_cache_bytes) | 32 MiB | case versions kept in memory |
+//! | [`with_size_max_bytes`](SqliteConfig::with_size_max_bytes) | none | beyond it, writes fail as on a full disk |
+//!
+//! # Limits
+//!
+//! - One process at a time, on a disk of its own machine. A second one is refused; the file
+//!   `<store>.lock` is how it knows, and may stay.
+//! - `<store>-wal` and `<store>-shm` belong to the file while it is open, and after a crash. Copy
+//!   or move all or none of them; to copy an open store, use `VACUUM INTO` or SQLite's backup.
+//! - The log grows while some other program reads: a read transaction that is held for hours keeps
+//!   it from being merged into the file. Beyond 256 MiB a warning is logged.
+//! - A disk that fills up refuses writes with
+//!   [`ErrorKind::Full`](medcards_core::ErrorKind::Full), and takes them again when there is room.
+//!   Reading goes on.
+//! - Instants are kept to the microsecond.
+//! - Timers of Tokio guard full queues, so a test with paused time must not use this store.
+//!
+//! [`AnswerStore`]: medcards_core::answer::AnswerStore
+//! [`CaseStore`]: medcards_core::case::CaseStore
+//! [`EventLog`]: medcards_core::event::EventLog
+//! [`PrecomputedStore`]: medcards_core::feedback::PrecomputedStore
+//! [`SpendLedger`]: medcards_core::spend::SpendLedger
+//! [`UserStore`]: medcards_core::user::UserStore
+
+mod config;
+mod store;
+
+mod answers;
+mod cases;
+mod events;
+mod precomputed;
+mod spend;
+mod users;
+
+mod case_cache;
+mod column;
+mod cursor;
+mod error;
+mod file;
+mod migrate;
+mod writer;
+
+pub use config::{Durability, SqliteConfig};
+pub use store::SqliteStore;

@@ -1,0 +1,8 @@
+use medcards_store_sqlite::SqliteStore;
+use tempfile::TempDir;
+
+async fn fresh_store() -> (SqliteStore, TempDir) {
+    crate::fresh::store().await
+}
+
+medcards_core::store_conformance!(fresh_store);
