@@ -1,0 +1,227 @@
+//! Anthropic Messages, and servers that speak it.
+
+mod stream;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use medcards_core::Result;
+use medcards_core::ai::{AiCapability, AiFailure, AiProvider, AiStream, ModelId, Prompt};
+use medcards_core::spend::Price;
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use secrecy::SecretString;
+
+use self::stream::MessageDecoder;
+use crate::http::{self, Endpoint, ServerOptions, Timeouts};
+use crate::price;
+
+const BASE_URL: &str = "https://api.anthropic.com";
+const VERSION: &str = "2023-06-01";
+
+/// How the key is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnthropicAuth {
+    /// As `x-api-key: KEY`.
+    #[default]
+    ApiKey,
+    /// As `Authorization: Bearer KEY`.
+    Bearer,
+}
+
+/// Asks a model behind Anthropic's Messages interface. Cheap to clone.
+///
+/// Sampling parameters are never sent, because newer models refuse them; thinking is not asked for.
+/// Nothing marks the prompt for Anthropic's prompt cache: a feedback prompt is shorter than the
+/// shortest that it keeps.
+#[derive(Clone)]
+pub struct AnthropicProvider {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    endpoint: Endpoint,
+    model: ModelId,
+    price: Price,
+    streaming: bool,
+}
+
+impl AnthropicProvider {
+    /// Starts to configure a provider of one model.
+    pub fn builder(model: impl Into<String>) -> AnthropicBuilder {
+        AnthropicBuilder {
+            model: model.into(),
+            price: None,
+            auth: AnthropicAuth::default(),
+            version: VERSION.to_owned(),
+            options: ServerOptions::default(),
+        }
+    }
+}
+
+impl fmt::Debug for AnthropicProvider {
+    /// Says nothing of keys and headers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnthropicProvider")
+            .field("model", &self.shared.model)
+            .field("host", &self.shared.endpoint.host())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for AnthropicProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "AnthropicProvider({} at {})",
+            self.shared.model,
+            self.shared.endpoint.host()
+        )
+    }
+}
+
+#[async_trait]
+impl AiProvider for AnthropicProvider {
+    fn model(&self) -> &ModelId {
+        &self.shared.model
+    }
+
+    fn price(&self) -> Price {
+        self.shared.price
+    }
+
+    fn capability(&self) -> AiCapability {
+        AiCapability::LIVE
+    }
+
+    async fn stream(&self, prompt: Prompt) -> Result<AiStream, AiFailure> {
+        let Shared {
+            endpoint,
+            model,
+            streaming,
+            ..
+        } = &*self.shared;
+        let body = wire::request_body(model, &prompt, *streaming).map_err(AiFailure::free)?;
+        let decoder = MessageDecoder::new(prompt.len_bytes());
+        let response = endpoint.post(body).await?;
+        http::read_reply(response, endpoint.timeouts(), decoder).await
+    }
+}
+
+/// Configures an [`AnthropicProvider`].
+#[must_use]
+pub struct AnthropicBuilder {
+    model: String,
+    price: Option<Price>,
+    auth: AnthropicAuth,
+    version: String,
+    options: ServerOptions,
+}
+
+impl AnthropicBuilder {
+    /// Sets the key. Default: none, which only a server set by [`Self::with_base_url`] may take.
+    pub fn with_key(mut self, key: SecretString) -> Self {
+        self.options.key = Some(key);
+        self
+    }
+
+    /// Sets how the key is sent. Default: [`AnthropicAuth::ApiKey`].
+    pub fn with_auth(mut self, auth: AnthropicAuth) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// Sets the server, with or without `/v1` at its end. Default: `https://api.anthropic.com`.
+    pub fn with_base_url(mut self, url: impl Into<String>) -> Self {
+        self.options.base_url = Some(url.into());
+        self
+    }
+
+    /// Sets the `anthropic-version` header. Default: `2023-06-01`.
+    pub fn with_version(mut self, version: impl Into<String>) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    /// Adds a header to every call, kept secret like a key. Default: none.
+    pub fn with_header(mut self, name: impl Into<String>, value: SecretString) -> Self {
+        self.options.headers.push((name.into(), value));
+        self
+    }
+
+    /// Sets what the model costs. Default: what [`price_of`](crate::price_of) knows.
+    pub fn with_price(mut self, price: Price) -> Self {
+        self.price = Some(price);
+        self
+    }
+
+    /// Sets how long a call may wait. Default: [`Timeouts::default`].
+    pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.options.timeouts = timeouts;
+        self
+    }
+
+    /// Sets whether replies are asked for as streams, or else in one piece. Default: `true`.
+    pub fn with_streaming(mut self, streaming: bool) -> Self {
+        self.options.streaming = streaming;
+        self
+    }
+
+    /// Checks everything.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](medcards_core::ErrorKind::Invalid) for a key, url, header or model
+    /// that cannot be, and for a model whose price is neither known nor given.
+    pub fn build(self) -> Result<AnthropicProvider> {
+        let model: ModelId = self.model.parse()?;
+        let price = price::known_or_given(&model, self.price)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            HeaderName::from_static("anthropic-version"),
+            http::secret_header(&self.version)?,
+        );
+        if let Some(key) = &self.options.key {
+            let (name, value) = match self.auth {
+                AnthropicAuth::ApiKey => (
+                    HeaderName::from_static("x-api-key"),
+                    http::secret_header(http::checked_key(key)?)?,
+                ),
+                AnthropicAuth::Bearer => (AUTHORIZATION, http::bearer(key)?),
+            };
+            headers.insert(name, value);
+        }
+        let endpoint = Endpoint::new(&self.options, BASE_URL, messages_path, headers)?;
+        let streaming = self.options.streaming;
+        Ok(AnthropicProvider {
+            shared: Arc::new(Shared {
+                endpoint,
+                model,
+                price,
+                streaming,
+            }),
+        })
+    }
+}
+
+impl fmt::Debug for AnthropicBuilder {
+    /// Says nothing of keys, headers and urls.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnthropicBuilder")
+            .field("model", &self.model)
+            .finish_non_exhaustive()
+    }
+}
+
+fn messages_path(url: &mut Url) -> Option<()> {
+    let has_version = url.path().trim_end_matches('/').ends_with("/v1");
+    let mut path = url.path_segments_mut().ok()?;
+    path.pop_if_empty();
+    if !has_version {
+        path.push("v1");
+    }
+    path.push("messages");
+    Some(())
+}

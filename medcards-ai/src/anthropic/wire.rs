@@ -1,0 +1,172 @@
+//! The JSON of the Messages interface: what is sent, and what is understood.
+
+use medcards_core::ai::{ModelId, Prompt, StopReason};
+use medcards_core::spend::TokenUsage;
+use medcards_core::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::http::{ASK, ApiError};
+use crate::prompt::in_tags;
+
+#[derive(Serialize)]
+struct Request<'a> {
+    model: &'a ModelId,
+    max_tokens: u32,
+    system: &'a str,
+    messages: [Message; 1],
+    stream: bool,
+}
+
+#[derive(Serialize)]
+struct Message {
+    role: &'static str,
+    content: Vec<TextBlock>,
+}
+
+#[derive(Serialize)]
+struct TextBlock {
+    r#type: &'static str,
+    text: String,
+}
+
+/// The body that asks for a reply: each part of the prompt is a block of its own.
+pub(super) fn request_body(model: &ModelId, prompt: &Prompt, stream: bool) -> Result<Vec<u8>> {
+    let block = |part| TextBlock {
+        r#type: "text",
+        text: in_tags(part),
+    };
+    let content = prompt.parts.iter().map(block).collect();
+    let request = Request {
+        model,
+        max_tokens: prompt.output_tokens_max,
+        system: &prompt.instructions,
+        messages: [Message {
+            role: "user",
+            content,
+        }],
+        stream,
+    };
+    serde_json::to_vec(&request).map_err(|source| {
+        Error::new(
+            ErrorKind::Unexpected,
+            ASK,
+            "the prompt cannot be written as JSON",
+        )
+        .with_source(source)
+    })
+}
+
+/// An event of a stream, by the `type` of its data.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Event {
+    ContentBlockDelta {
+        delta: Block,
+    },
+    ContentBlockStart {
+        content_block: Block,
+    },
+    Error {
+        #[serde(default)]
+        error: ApiError,
+    },
+    MessageDelta {
+        delta: MessageChange,
+        #[serde(default)]
+        usage: Option<Usage>,
+    },
+    MessageStart {
+        message: StartedMessage,
+    },
+    MessageStop,
+    #[serde(other)]
+    Unknown,
+}
+
+/// A block of content, or a piece of one; only text matters.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Block {
+    #[serde(alias = "text_delta")]
+    Text { text: String },
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct StartedMessage {
+    #[serde(default)]
+    pub(super) usage: Option<Usage>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct MessageChange {
+    #[serde(default)]
+    pub(super) stop_reason: Option<String>,
+}
+
+/// A reply in one piece, or an error in its place.
+#[derive(Debug, Deserialize)]
+pub(super) struct WholeMessage {
+    #[serde(default)]
+    pub(super) error: Option<ApiError>,
+    #[serde(default)]
+    pub(super) content: Option<Vec<Block>>,
+    #[serde(default)]
+    pub(super) stop_reason: Option<String>,
+    #[serde(default)]
+    pub(super) usage: Option<Usage>,
+}
+
+/// Counts of tokens. Each report may leave some out.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(super) struct Usage {
+    #[serde(default)]
+    input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_read_input_tokens: Option<u64>,
+    #[serde(default)]
+    output_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// Takes over what a later report says: its counts are totals, not additions.
+    pub(super) fn update(&mut self, later: Self) {
+        self.input_tokens = later.input_tokens.or(self.input_tokens);
+        self.cache_creation_input_tokens = later
+            .cache_creation_input_tokens
+            .or(self.cache_creation_input_tokens);
+        self.cache_read_input_tokens = later
+            .cache_read_input_tokens
+            .or(self.cache_read_input_tokens);
+        self.output_tokens = later.output_tokens.or(self.output_tokens);
+    }
+
+    /// The tokens told, and the bound where the server told none.
+    pub(super) fn or_bound(self, bound: TokenUsage) -> TokenUsage {
+        TokenUsage {
+            input: self.input_tokens.unwrap_or(bound.input),
+            cache_read: self.cache_read_input_tokens.unwrap_or(0),
+            cache_write: self.cache_creation_input_tokens.unwrap_or(0),
+            output: self.output_tokens.unwrap_or(bound.output),
+        }
+    }
+
+    /// The tokens told, if any were.
+    pub(super) fn told(self) -> Option<TokenUsage> {
+        self.input_tokens.or(self.output_tokens)?;
+        Some(self.or_bound(TokenUsage::default()))
+    }
+}
+
+pub(super) fn stop_reason(name: Option<&str>) -> StopReason {
+    match name {
+        // We ask for no stop sequence, so one that stops the model is the end of its turn.
+        Some("end_turn" | "stop_sequence") => StopReason::Complete,
+        Some("max_tokens" | "model_context_window_exceeded") => StopReason::MaxTokens,
+        Some("refusal") => StopReason::Refusal,
+        _ => StopReason::Unknown,
+    }
+}

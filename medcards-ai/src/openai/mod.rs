@@ -1,0 +1,219 @@
+//! Chat completions of OpenAI, and of the many servers that speak it.
+
+mod stream;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use medcards_core::Result;
+use medcards_core::ai::{AiCapability, AiFailure, AiProvider, AiStream, ModelId, Prompt};
+use medcards_core::spend::Price;
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap};
+use secrecy::SecretString;
+
+use self::stream::CompletionDecoder;
+use crate::http::{self, Endpoint, ServerOptions, Timeouts};
+use crate::price;
+
+const BASE_URL: &str = "https://api.openai.com/v1";
+
+/// The field that limits the tokens of a reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenLimitField {
+    /// `max_completion_tokens`, which OpenAI wants.
+    #[default]
+    MaxCompletionTokens,
+    /// `max_tokens`, which older servers know.
+    MaxTokens,
+}
+
+/// Asks a model behind a chat completions interface. Cheap to clone.
+///
+/// Sampling parameters are never sent. The parts of a prompt go as one text, each in its tags,
+/// because many servers take no list of parts. A stream must end with `[DONE]`.
+#[derive(Clone)]
+pub struct OpenAiProvider {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    endpoint: Endpoint,
+    model: ModelId,
+    price: Price,
+    token_limit_field: TokenLimitField,
+    streaming: bool,
+}
+
+impl OpenAiProvider {
+    /// Starts to configure a provider of one model.
+    pub fn builder(model: impl Into<String>) -> OpenAiBuilder {
+        OpenAiBuilder {
+            model: model.into(),
+            price: None,
+            token_limit_field: TokenLimitField::default(),
+            options: ServerOptions::default(),
+        }
+    }
+}
+
+impl fmt::Debug for OpenAiProvider {
+    /// Says nothing of keys and headers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenAiProvider")
+            .field("model", &self.shared.model)
+            .field("host", &self.shared.endpoint.host())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for OpenAiProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "OpenAiProvider({} at {})",
+            self.shared.model,
+            self.shared.endpoint.host()
+        )
+    }
+}
+
+#[async_trait]
+impl AiProvider for OpenAiProvider {
+    fn model(&self) -> &ModelId {
+        &self.shared.model
+    }
+
+    fn price(&self) -> Price {
+        self.shared.price
+    }
+
+    fn capability(&self) -> AiCapability {
+        AiCapability::LIVE
+    }
+
+    async fn stream(&self, prompt: Prompt) -> Result<AiStream, AiFailure> {
+        let Shared {
+            endpoint,
+            model,
+            token_limit_field,
+            streaming,
+            ..
+        } = &*self.shared;
+        let body = wire::request_body(model, &prompt, *token_limit_field, *streaming)
+            .map_err(AiFailure::free)?;
+        let decoder = CompletionDecoder::new(prompt.len_bytes());
+        let response = endpoint.post(body).await?;
+        http::read_reply(response, endpoint.timeouts(), decoder).await
+    }
+}
+
+/// Configures an [`OpenAiProvider`].
+#[must_use]
+pub struct OpenAiBuilder {
+    model: String,
+    price: Option<Price>,
+    token_limit_field: TokenLimitField,
+    options: ServerOptions,
+}
+
+impl OpenAiBuilder {
+    /// Sets the key, sent as `Authorization: Bearer KEY`. Default: none, which only a server set by
+    /// [`Self::with_base_url`] may take.
+    pub fn with_key(mut self, key: SecretString) -> Self {
+        self.options.key = Some(key);
+        self
+    }
+
+    /// Sets the server, as its makers write it: mostly with `/v1` at the end, which is added to a
+    /// url without a path. A query stays. Default: `https://api.openai.com/v1`.
+    pub fn with_base_url(mut self, url: impl Into<String>) -> Self {
+        self.options.base_url = Some(url.into());
+        self
+    }
+
+    /// Adds a header to every call, kept secret like a key. Default: none.
+    pub fn with_header(mut self, name: impl Into<String>, value: SecretString) -> Self {
+        self.options.headers.push((name.into(), value));
+        self
+    }
+
+    /// Sets what the model costs. Default: what [`price_of`](crate::price_of) knows, which is
+    /// nothing of most servers; [`Price::default`] is free of charge.
+    pub fn with_price(mut self, price: Price) -> Self {
+        self.price = Some(price);
+        self
+    }
+
+    /// Sets the field that limits the tokens of a reply. Default:
+    /// [`TokenLimitField::MaxCompletionTokens`].
+    pub fn with_token_limit_field(mut self, field: TokenLimitField) -> Self {
+        self.token_limit_field = field;
+        self
+    }
+
+    /// Sets how long a call may wait. Default: [`Timeouts::default`].
+    pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.options.timeouts = timeouts;
+        self
+    }
+
+    /// Sets whether replies are asked for as streams, or else in one piece. Default: `true`.
+    pub fn with_streaming(mut self, streaming: bool) -> Self {
+        self.options.streaming = streaming;
+        self
+    }
+
+    /// Checks everything.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](medcards_core::ErrorKind::Invalid) for a key, url, header or model
+    /// that cannot be, and for a model whose price is neither known nor given.
+    pub fn build(self) -> Result<OpenAiProvider> {
+        let model: ModelId = self.model.parse()?;
+        let price = price::known_or_given(&model, self.price)?;
+        let mut headers = HeaderMap::new();
+        if let Some(key) = &self.options.key {
+            headers.insert(AUTHORIZATION, http::bearer(key)?);
+        }
+        let endpoint = Endpoint::new(&self.options, BASE_URL, completions_path, headers)?;
+        let Self {
+            token_limit_field,
+            options: ServerOptions { streaming, .. },
+            ..
+        } = self;
+        let shared = Shared {
+            endpoint,
+            model,
+            price,
+            token_limit_field,
+            streaming,
+        };
+        Ok(OpenAiProvider {
+            shared: Arc::new(shared),
+        })
+    }
+}
+
+impl fmt::Debug for OpenAiBuilder {
+    /// Says nothing of keys, headers and urls.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenAiBuilder")
+            .field("model", &self.model)
+            .finish_non_exhaustive()
+    }
+}
+
+fn completions_path(url: &mut Url) -> Option<()> {
+    let is_bare = matches!(url.path(), "" | "/");
+    let mut path = url.path_segments_mut().ok()?;
+    path.pop_if_empty();
+    if is_bare {
+        path.push("v1");
+    }
+    path.extend(["chat", "completions"]);
+    Some(())
+}

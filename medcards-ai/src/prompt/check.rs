@@ -1,0 +1,59 @@
+use std::sync::LazyLock;
+
+use medcards_core::ai::{Rejection, Reply, StopReason};
+use medcards_core::case::{Case, OptionOrdering, names_option_letter};
+use regex::Regex;
+
+use super::tags::has_tag;
+
+/// The fewest characters of a reply: less is no feedback, even in scripts with a character a word.
+pub const REPLY_CHARS_MIN: usize = 80;
+
+/// The most characters of a reply: twice what 180 long words have.
+pub const REPLY_CHARS_MAX: usize = 2_500;
+
+/// The words of prose that the search for letters takes for letters: "The key is a raised lactate",
+/// "Your choice, I think", "la réponse d'un patient".
+static WORDS_LIKE_LETTERS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?:^|\s)(?:a|I)(?:\s)|\b[cdCD]['’]\b").expect("a constant that tests compile")
+});
+
+/// The text of a whole reply, if it may be shown.
+pub(super) fn checked(case: &Case, reply: &Reply) -> Result<String, Rejection> {
+    match reply.stop {
+        StopReason::Complete => {}
+        StopReason::Refusal => return Err(Rejection::Refused),
+        _ => return Err(Rejection::Incomplete),
+    }
+    let text = reply.text.trim();
+    let chars = text.chars().count();
+    if chars < REPLY_CHARS_MIN {
+        return Err(Rejection::TooShort);
+    }
+    if chars > REPLY_CHARS_MAX {
+        return Err(Rejection::TooLong);
+    }
+    if text
+        .chars()
+        .any(|char| char.is_control() && !matches!(char, '\n' | '\t' | '\r'))
+    {
+        return Err(Rejection::Unfit("the reply has control characters"));
+    }
+    if text.contains("<think") || text.contains("</think") {
+        return Err(Rejection::Unfit("the reply shows how the model thinks"));
+    }
+    if has_tag(text) {
+        return Err(Rejection::Unfit("the reply repeats the tags of the prompt"));
+    }
+    let shuffled = case.content.option_ordering() == OptionOrdering::Shuffled;
+    if shuffled && names_letter(text) {
+        return Err(Rejection::Unfit("the reply names an option by its letter"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Rejecting a paid reply costs more than keeping the order of a case, so this errs less towards
+/// yes than the search in what authors wrote.
+fn names_letter(text: &str) -> bool {
+    names_option_letter(&WORDS_LIKE_LETTERS.replace_all(text, " … "))
+}

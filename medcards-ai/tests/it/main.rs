@@ -1,0 +1,19 @@
+//! The tests of this crate, one module for each promise.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "these are tests, helpers included"
+)]
+
+mod authored;
+mod configuration;
+mod errors;
+mod prices;
+mod real_servers;
+mod requests;
+mod sample;
+mod server;
+mod streams;
+mod template;
+mod waits;

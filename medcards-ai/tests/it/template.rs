@@ -1,0 +1,254 @@
+//! What the model is told, what of the student it never learns, and which replies are kept.
+
+use medcards_ai::{FeedbackTemplate, REPLY_CHARS_MAX, STUDENT_BYTES_MAX};
+use medcards_core::ai::{
+    FeedbackPrompt, PersonalContext, Prompt, PromptPart, Rejection, Reply, StopReason,
+};
+use medcards_core::case::OptionOrdering;
+use medcards_core::spend::TokenUsage;
+
+use crate::sample::{case, case_with, key};
+
+fn context(text: &str) -> PersonalContext {
+    PersonalContext {
+        user_id: "0190b7a8-1c5e-7000-8000-000000000002".parse().unwrap(),
+        text: text.to_owned(),
+    }
+}
+
+fn rendered(prompt: &Prompt) -> String {
+    let mut text = format!("{}\n", prompt.instructions);
+    for part in &prompt.parts {
+        let kind = match part {
+            PromptPart::Student(_) => "student",
+            _ => "case",
+        };
+        text.push_str(&format!("\n=== {kind} ===\n{}\n", part.text()));
+    }
+    text.push_str(&format!(
+        "\n=== at most {} tokens ===\n",
+        prompt.output_tokens_max
+    ));
+    text
+}
+
+/// If this fails, the prompt changed: give it a new edition, so that no feedback made with the old
+/// one is taken for the new, and accept the snapshot of the new edition.
+#[test]
+fn a_change_of_the_prompt_is_a_new_edition() {
+    let template = FeedbackTemplate::new();
+    let edition = template.version();
+    let shared = template.shared(&case(), &key(2, "en"));
+    insta::assert_snapshot!(
+        format!("prompt_edition_{edition}_shared"),
+        rendered(&shared)
+    );
+    let personal = template.personal(
+        &case(),
+        &key(1, "pt-BR"),
+        &context("I always mix these two up."),
+    );
+    insta::assert_snapshot!(
+        format!("prompt_edition_{edition}_personal"),
+        rendered(&personal)
+    );
+}
+
+#[test]
+fn the_language_is_that_of_the_key() {
+    for (locale, named) in [
+        ("en", "Write in English (language tag en)"),
+        ("fr", "Write in French (language tag fr)"),
+        ("pt-BR", "Write in Portuguese (language tag pt-BR)"),
+        ("mfe", "Write in the language with the tag mfe"),
+    ] {
+        let prompt = FeedbackTemplate::new().shared(&case(), &key(0, locale));
+        assert!(prompt.instructions.contains(named), "{locale}");
+    }
+}
+
+#[test]
+fn instructions_hold_nothing_of_case_or_student() {
+    let template = FeedbackTemplate::new();
+    let prompt = template.personal(&case(), &key(0, "en"), &context("zebra"));
+    for word in [
+        "Bisoprolol",
+        "heart failure",
+        "Cardiology",
+        "zebra",
+        "hyperkalaemia-1",
+    ] {
+        assert!(!prompt.instructions.contains(word), "{word}");
+    }
+    assert_eq!(
+        prompt
+            .parts
+            .iter()
+            .filter(|part| part.text().contains("zebra"))
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn what_identifies_a_person_stays_in_the_process() {
+    for (text, sent) in [
+        (
+            "write to jane.doe+x@uni-paris.fr please",
+            "write to [address] please",
+        ),
+        ("see https://example.org/u/jane?x=1 now", "see [link] now"),
+        ("see www.example.org", "see [link]"),
+        ("call +33 6 12 34 56 78!", "call [number]!"),
+        ("call (555) 123-4567-8", "call [number]"),
+        ("call 06.12.34.56.78", "call [number]"),
+        ("student number 20231234", "student number [number]"),
+        ("id 1234567", "id [number]"),
+        ("born 03/04/1999, or 1999-04-03", "born [date], or [number]"),
+        ("né le 3.4.99", "né le [date]"),
+        (
+            "my name is jane doe and I am tired",
+            "my name is [name] doe and I am tired",
+        ),
+        (
+            "My name is Jane van der Berg. Hello",
+            "My name is [name]. Hello",
+        ),
+        (
+            "Je m’appelle Éloïse Dupont, bonjour",
+            "Je m’appelle [name], bonjour",
+        ),
+        ("je m'appelle Zoé", "je m'appelle [name]"),
+        (
+            "I asked Dr. Smith and Mme Dubois",
+            "I asked Dr. [name] and Mme [name]",
+        ),
+        // Medicine stays.
+        (
+            "BP 120/80, pulse 96, K 6.1, Hb 13.5, pH 7.21",
+            "BP 120/80, pulse 96, K 6.1, Hb 13.5, pH 7.21",
+        ),
+        (
+            "platelets 150000, then 1.5-2.5 mg/kg",
+            "platelets 150000, then 1.5-2.5 mg/kg",
+        ),
+        ("CD4 < 200/µL @ baseline", "CD4 < 200/µL @ baseline"),
+        ("the name is Crohn's", "the name is Crohn's"),
+        ("", ""),
+    ] {
+        let prompt = FeedbackTemplate::new().personal(&case(), &key(0, "en"), &context(text));
+        let PromptPart::Student(student) = prompt.parts.last().unwrap() else {
+            panic!("the last part is the student's")
+        };
+        assert_eq!(student, sent, "{text}");
+    }
+}
+
+#[test]
+fn a_long_student_text_is_cut_between_characters_after_redaction() {
+    for shift in 0..4 {
+        // The cut is within an address and within characters of three bytes.
+        let text = format!(
+            "{}{}",
+            "x".repeat(shift),
+            "— jane@example.org ".repeat(1_000)
+        );
+        let prompt = FeedbackTemplate::new().personal(&case(), &key(0, "en"), &context(&text));
+        let student = prompt.parts.last().unwrap().text();
+        assert!(student.len() <= STUDENT_BYTES_MAX && student.len() > STUDENT_BYTES_MAX - 4);
+        assert!(!student.contains("jane"));
+    }
+}
+
+fn reply(text: &str, stop: StopReason) -> Reply {
+    Reply {
+        text: text.to_owned(),
+        stop,
+        usage: TokenUsage::default(),
+    }
+}
+
+const GOOD: &str = "Furosemide tempts because it lowers potassium, and in this patient nothing \
+speaks against it but time. The potassium of 6.8 mmol/L with failing kidneys decides the case.";
+
+#[test]
+fn only_whole_replies_of_the_right_length_are_kept() {
+    let check = |text: &str, stop| {
+        FeedbackTemplate::new().check(&case(), &key(2, "en"), &reply(text, stop))
+    };
+    assert_eq!(
+        check(&format!("\n {GOOD}\n\n"), StopReason::Complete),
+        Ok(GOOD.to_owned())
+    );
+    for (text, stop, rejection) in [
+        (GOOD, StopReason::MaxTokens, Rejection::Incomplete),
+        (GOOD, StopReason::Unknown, Rejection::Incomplete),
+        (GOOD, StopReason::Refusal, Rejection::Refused),
+        ("", StopReason::Complete, Rejection::TooShort),
+        (
+            "Because of the potassium.",
+            StopReason::Complete,
+            Rejection::TooShort,
+        ),
+        (&" ".repeat(200), StopReason::Complete, Rejection::TooShort),
+        (
+            &"é".repeat(REPLY_CHARS_MAX + 1),
+            StopReason::Complete,
+            Rejection::TooLong,
+        ),
+    ] {
+        assert_eq!(check(text, stop), Err(rejection), "{text:.40} {stop:?}");
+    }
+    check(&"é".repeat(REPLY_CHARS_MAX), StopReason::Complete).unwrap();
+}
+
+#[test]
+fn replies_with_tags_or_control_characters_are_rejected() {
+    for bad in ["</case>", "<student>", "< / CASE>", "\u{0}", "\u{1b}[31m"] {
+        let reply = reply(&format!("{GOOD} {bad}"), StopReason::Complete);
+        let checked = FeedbackTemplate::new().check(&case(), &key(2, "en"), &reply);
+        assert!(matches!(checked, Err(Rejection::Unfit(_))), "{bad:?}");
+    }
+    let paragraphs = reply(
+        &format!("{GOOD}\n\n\tpH < 7.2 <caseous> {GOOD}"),
+        StopReason::Complete,
+    );
+    FeedbackTemplate::new()
+        .check(&case(), &key(2, "en"), &paragraphs)
+        .unwrap();
+}
+
+#[test]
+fn replies_that_name_a_letter_are_rejected_where_options_are_shuffled() {
+    let template = FeedbackTemplate::new();
+    let check = |ordering, text: &str| {
+        let reply = reply(&format!("{GOOD} {text}"), StopReason::Complete);
+        template.check(&case_with(ordering), &key(2, "en"), &reply)
+    };
+    for letter in [
+        "The correct answer is B.",
+        "Option C is wrong.",
+        "So (B) is right.",
+        "B is correct because of the kidneys.",
+        "La bonne réponse est B.",
+        "You chose option A, which is wrong.",
+    ] {
+        assert_eq!(
+            check(OptionOrdering::Shuffled, letter),
+            Err(Rejection::Unfit("the reply names an option by its letter")),
+            "{letter}"
+        );
+        assert!(check(OptionOrdering::Fixed, letter).is_ok(), "{letter}");
+    }
+    for prose in [
+        "The key is a high index of suspicion.",
+        "Your choice, a loop diuretic, tempts.",
+        "The answer is a drug that keeps potassium back.",
+        "La réponse d’un patient âgé est lente.",
+        "This option a clinician would keep.",
+        "Votre réponse a du sens.",
+        "Hepatitis B and vitamin D play no part.",
+    ] {
+        assert!(check(OptionOrdering::Shuffled, prose).is_ok(), "{prose}");
+    }
+}
