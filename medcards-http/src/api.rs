@@ -1,0 +1,173 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use axum::Router;
+use bytes::Bytes;
+use medcards_core::app::Medcards;
+use medcards_core::{Error, ErrorKind, Result};
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+
+use crate::auth::Auth;
+use crate::config::HttpConfig;
+use crate::drain::Drain;
+use crate::edge::EdgeLayer;
+use crate::limit::Limits;
+use crate::problem::name;
+use crate::routes;
+use crate::telemetry::Telemetry;
+
+/// What all handlers share.
+pub(crate) type Shared = Arc<App>;
+
+pub(crate) struct App {
+    pub(crate) medcards: Medcards,
+    pub(crate) config: HttpConfig,
+    pub(crate) auth: Auth,
+    pub(crate) limits: Limits,
+    pub(crate) drain: Drain,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) openapi: Bytes,
+    /// Tells the requests of this process from those of others.
+    pub(crate) process_tag: u32,
+    pub(crate) requests: AtomicU64,
+}
+
+/// The API: a router, and a handle to stop it gently.
+///
+/// Cloning gives a handle on the same API.
+#[derive(Clone)]
+pub struct Api {
+    router: Router,
+    app: Shared,
+}
+
+impl Api {
+    /// The router, to mount or to serve. It needs no state.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// Serves these routes beside its own, such as a page of yours.
+    ///
+    /// They pass none of the layers of the API: no token, no rate limit, no timeout.
+    ///
+    /// # Panics
+    /// If a path is one of the API's.
+    #[must_use]
+    pub fn with_routes(self, routes: Router) -> Self {
+        Self {
+            router: routes.merge(self.router),
+            app: self.app,
+        }
+    }
+
+    /// Begins to stop: `/readyz` says so from now on, and streams end within the patience of
+    /// [`HttpConfig::with_drain_patience`]. Other requests are served as before. Calling it again
+    /// changes nothing.
+    ///
+    /// Call it when whoever serves the router stops accepting; [`serve`](crate::serve) does so.
+    pub fn drain(&self) {
+        self.app.drain.begin();
+    }
+
+    pub(crate) fn app(&self) -> &Shared {
+        &self.app
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("medcards", &self.app.medcards)
+            .field("config", &self.app.config)
+            .field("drain", &self.app.drain)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builds the API on a platform.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] for a configuration that cannot work, saying what to set.
+pub fn router(medcards: Medcards, config: HttpConfig) -> Result<Api> {
+    let (routes, openapi) = routes::all().split_for_parts();
+    let openapi = openapi.to_json().map_err(|source| {
+        Error::new(
+            ErrorKind::Unexpected,
+            "describe the API",
+            "the description cannot be written",
+        )
+        .with_source(source)
+    })?;
+    let cors = cors(&config.cors_origins)?;
+    let app = Arc::new(App {
+        auth: Auth::new(&config, medcards.clone())?,
+        limits: Limits::new(&config, Arc::clone(medcards.clock()))?,
+        drain: Drain::new(config.drain_patience),
+        telemetry: Telemetry::new()?,
+        openapi: openapi.into(),
+        process_tag: process_tag(&medcards),
+        requests: AtomicU64::new(1),
+        medcards,
+        config,
+    });
+    let mut router = routes
+        .fallback(routes::route_not_found)
+        .method_not_allowed_fallback(routes::method_not_allowed)
+        .layer(EdgeLayer(Arc::clone(&app)))
+        .with_state(Arc::clone(&app));
+    if let Some(cors) = cors {
+        router = router.layer(cors);
+    }
+    Ok(Api { router, app })
+}
+
+/// What browsers may do on other people's pages; `None` if nothing.
+fn cors(origins: &[String]) -> Result<Option<CorsLayer>> {
+    if origins.is_empty() {
+        return Ok(None);
+    }
+    let invalid = |_| {
+        Error::new(
+            ErrorKind::Invalid,
+            "read CORS origins",
+            "each must be an origin such as https://app.example.org",
+        )
+    };
+    let allowed = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        let origins = origins.iter().map(|origin| origin.parse().map_err(invalid));
+        AllowOrigin::list(origins.collect::<Result<Vec<_>>>()?)
+    };
+    let exposed = [
+        "etag",
+        "location",
+        "medcards-consistency",
+        "ratelimit",
+        "ratelimit-policy",
+        "retry-after",
+        "x-request-id",
+    ];
+    let cors = CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods(Any)
+        .allow_headers([
+            axum::http::header::ACCEPT,
+            axum::http::header::AUTHORIZATION,
+            axum::http::header::CONTENT_TYPE,
+            axum::http::header::IF_NONE_MATCH,
+            name("medcards-consistency"),
+            name("x-request-id"),
+        ])
+        .expose_headers(exposed.map(name));
+    Ok(Some(cors))
+}
+
+/// Random bits of a new id.
+fn process_tag(medcards: &Medcards) -> u32 {
+    let id = medcards_core::AnswerId::new(medcards.now());
+    let [.., a, b, c, d] = *id.as_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}

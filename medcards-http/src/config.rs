@@ -1,0 +1,214 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use medcards_core::limit::{Quota, RateLimiter};
+use secrecy::SecretString;
+
+/// Whether anyone may become a guest user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "they may or they may not")]
+pub enum Guests {
+    /// Nobody becomes a guest. Tokens given before are good until they expire.
+    #[default]
+    Disabled,
+    /// Anyone gets a guest user and its token for the asking.
+    Enabled,
+}
+
+/// How the API behaves. Checked once, by [`router`](crate::router).
+///
+/// ```
+/// use medcards_http::{Guests, HttpConfig};
+///
+/// let config = HttpConfig::new()
+///     .with_jwt_secret("at least 32 bytes that nobody guesses")
+///     .with_guests(Guests::Enabled)
+///     .with_quota(None);
+/// ```
+#[derive(Clone)]
+#[must_use = "hand it to medcards_http::router"]
+pub struct HttpConfig {
+    pub(crate) jwt_secret: Option<SecretString>,
+    pub(crate) jwt_issuer: Option<String>,
+    pub(crate) jwt_audience: Option<String>,
+    #[cfg(feature = "jwks")]
+    pub(crate) jwks_url: Option<String>,
+    pub(crate) guests: Guests,
+    pub(crate) guest_secret: Option<SecretString>,
+    pub(crate) guest_token_ttl: Duration,
+    pub(crate) quota: Option<Quota>,
+    pub(crate) guest_quota: Quota,
+    pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
+    pub(crate) trusted_proxies: Vec<String>,
+    pub(crate) cors_origins: Vec<String>,
+    pub(crate) body_bytes_max: usize,
+    pub(crate) import_bytes_max: u64,
+    pub(crate) connections_max: usize,
+    pub(crate) request_timeout: Duration,
+    pub(crate) drain_patience: Duration,
+}
+
+impl HttpConfig {
+    /// The defaults. At least one way to check tokens must be added: a secret or a JWKS address.
+    pub fn new() -> Self {
+        Self {
+            jwt_secret: None,
+            jwt_issuer: None,
+            jwt_audience: None,
+            #[cfg(feature = "jwks")]
+            jwks_url: None,
+            guests: Guests::default(),
+            guest_secret: None,
+            guest_token_ttl: Duration::from_hours(30 * 24),
+            quota: Some(Quota::DEFAULT),
+            guest_quota: Quota::DEFAULT,
+            limiter: None,
+            trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
+            body_bytes_max: 64 * 1024,
+            import_bytes_max: 256 * 1024 * 1024,
+            connections_max: 10_000,
+            request_timeout: Duration::from_secs(30),
+            drain_patience: Duration::from_secs(10),
+        }
+    }
+
+    /// The secret with which HS256 tokens are signed, as Supabase Auth and many others do.
+    ///
+    /// One of less than 32 bytes is weaker than the signature; it is taken with a warning.
+    /// Default: none.
+    pub fn with_jwt_secret(mut self, secret: impl Into<SecretString>) -> Self {
+        self.jwt_secret = Some(secret.into());
+        self
+    }
+
+    /// The only issuer (`iss`) whose tokens are taken. Default: any that signs rightly.
+    pub fn with_jwt_issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.jwt_issuer = Some(issuer.into());
+        self
+    }
+
+    /// The audience (`aud`) that a token must name, such as `authenticated`. Default: not looked at.
+    pub fn with_jwt_audience(mut self, audience: impl Into<String>) -> Self {
+        self.jwt_audience = Some(audience.into());
+        self
+    }
+
+    /// Where the public keys of the issuer are, for tokens signed with RS256, ES256 or EdDSA.
+    /// Default: none.
+    #[cfg(feature = "jwks")]
+    pub fn with_jwks_url(mut self, url: impl Into<String>) -> Self {
+        self.jwks_url = Some(url.into());
+        self
+    }
+
+    /// Whether anyone may become a guest. Default: [`Guests::Disabled`].
+    pub fn with_guests(mut self, guests: Guests) -> Self {
+        self.guests = guests;
+        self
+    }
+
+    /// The secret with which guest tokens are signed. Default: that of
+    /// [`with_jwt_secret`](Self::with_jwt_secret).
+    pub fn with_guest_secret(mut self, secret: impl Into<SecretString>) -> Self {
+        self.guest_secret = Some(secret.into());
+        self
+    }
+
+    /// How long a guest token is good. Default: 30 days.
+    pub fn with_guest_token_ttl(mut self, ttl: Duration) -> Self {
+        self.guest_token_ttl = ttl;
+        self
+    }
+
+    /// How many calls of `/v1` a user, or an address without a token, may make; `None` turns off
+    /// all limits, that of guests included. Default: 100 in a minute.
+    pub fn with_quota(mut self, quota: Option<Quota>) -> Self {
+        self.quota = quota;
+        self
+    }
+
+    /// How many guests one address may have made. Default: 100 in a minute.
+    pub fn with_guest_quota(mut self, quota: Quota) -> Self {
+        self.guest_quota = quota;
+        self
+    }
+
+    /// Who counts the calls. Default: the memory of this process.
+    pub fn with_limiter(mut self, limiter: Arc<dyn RateLimiter>) -> Self {
+        self.limiter = Some(limiter);
+        self
+    }
+
+    /// The proxies, as addresses or networks such as `10.0.0.0/8`, whose `X-Forwarded-For` is
+    /// believed. Default: none, so that the client is whoever opened the connection.
+    pub fn with_trusted_proxies(
+        mut self,
+        networks: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.trusted_proxies = networks.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The origins, such as `https://app.example.org`, whose pages may call the API from a browser;
+    /// `*` means any. Default: none.
+    pub fn with_cors_origins(
+        mut self,
+        origins: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.cors_origins = origins.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The longest JSON body that is read, in bytes. Default: 64 KiB, thirty times an answer.
+    pub fn with_body_bytes_max(mut self, bytes: usize) -> Self {
+        self.body_bytes_max = bytes;
+        self
+    }
+
+    /// The longest import that is read, in bytes. It is read as a stream. Default: 256 MiB.
+    pub fn with_import_bytes_max(mut self, bytes: u64) -> Self {
+        self.import_bytes_max = bytes;
+        self
+    }
+
+    /// The most connections that [`serve`](crate::serve) holds open; more wait to be accepted.
+    /// Default: 10,000, at about 20 kB each.
+    pub fn with_connections_max(mut self, connections: usize) -> Self {
+        self.connections_max = connections;
+        self
+    }
+
+    /// How long a request may take until its response begins. Streams may take longer, and an
+    /// import as long as its body keeps coming. Default: 30 seconds.
+    pub fn with_request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// How long requests and streams under way may take to end when the server stops. Default: 10
+    /// seconds.
+    pub fn with_drain_patience(mut self, patience: Duration) -> Self {
+        self.drain_patience = patience;
+        self
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for HttpConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpConfig")
+            .field("guests", &self.guests)
+            .field("quota", &self.quota)
+            .field("trusted_proxies", &self.trusted_proxies)
+            .field("cors_origins", &self.cors_origins)
+            .field("request_timeout", &self.request_timeout)
+            .finish_non_exhaustive()
+    }
+}

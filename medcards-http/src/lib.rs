@@ -1,0 +1,57 @@
+//! The HTTP API of MEDCARDS: an axum router to mount in your own program, or to serve.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use medcards_core::{app::Medcards, memory::MemoryStore};
+//! use medcards_http::{Guests, HttpConfig};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let medcards = Medcards::builder(Arc::new(MemoryStore::new())).build().await?;
+//! let config = HttpConfig::new()
+//!     .with_jwt_secret("at least 32 bytes that nobody guesses")
+//!     .with_guests(Guests::Enabled);
+//! let api = medcards_http::router(medcards.clone(), config)?;
+//!
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! let stop = async { /* wait for a signal */ };
+//! medcards_http::serve(listener, api, stop).await?;
+//! medcards.close(std::time::Duration::from_secs(5)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! To mount it beside other routes, take [`Api::router`] and nest or merge it. Serve the whole with
+//! `into_make_service_with_connect_info::<SocketAddr>()`, so that calls without a token can be
+//! limited by address, and call [`Api::drain`] when the server begins to stop.
+//!
+//! Every error is an [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem with a stable
+//! [`code`](ProblemCode). The contract is at `/openapi.json`, and for people at `/docs`.
+//!
+//! # Features
+//! - `jwks` (default): tokens that somebody else signed, checked with keys from a JWKS address.
+
+mod config;
+mod problem;
+
+mod address;
+mod auth;
+mod limit;
+
+mod body;
+mod negotiate;
+mod params;
+
+mod api;
+mod drain;
+mod edge;
+mod serve;
+mod telemetry;
+
+pub mod import;
+mod routes;
+
+pub use api::{Api, router};
+pub use config::{Guests, HttpConfig};
+pub use problem::ProblemCode;
+pub use serve::serve;

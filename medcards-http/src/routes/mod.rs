@@ -1,0 +1,128 @@
+//! The routes, by what they are about. Wire types stand beside their routes.
+
+pub(crate) mod admin;
+mod answers;
+mod cases;
+mod docs;
+mod feedback;
+mod guest;
+mod me;
+mod metrics;
+mod openapi;
+mod probe;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use medcards_core::store::{Consistency, PageCursor, ReadToken};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::Shared;
+use crate::problem::{Problem, ProblemCode, name};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Carries a [`ReadToken`] both ways, so that a student sees their own answer on any copy.
+const CONSISTENCY: HeaderName = name("medcards-consistency");
+
+/// All routes, with their descriptions.
+pub(crate) fn all() -> OpenApiRouter<Shared> {
+    let router = OpenApiRouter::with_openapi(openapi::document())
+        .routes(routes!(guest::create_guest))
+        .routes(routes!(cases::list_cases))
+        .routes(routes!(cases::next_case))
+        .routes(routes!(cases::show_case))
+        .routes(routes!(answers::submit_answer))
+        .routes(routes!(feedback::show_feedback))
+        .routes(routes!(me::show_me))
+        .routes(routes!(me::update_settings))
+        .routes(routes!(me::list_answers))
+        .routes(routes!(me::show_stats))
+        .routes(routes!(admin::import_cases))
+        .routes(routes!(admin::show_spend))
+        .routes(routes!(probe::health))
+        .routes(routes!(probe::readiness))
+        .routes(routes!(metrics::show_metrics))
+        .routes(routes!(openapi::show_openapi));
+    let mut router = docs::add_to(router);
+    openapi::complete(router.get_openapi_mut());
+    router
+}
+
+/// Answers where there is no route.
+pub(crate) async fn route_not_found() -> Problem {
+    Problem::new(ProblemCode::RouteNotFound).with_detail("the routes are listed at /docs")
+}
+
+/// Answers where there is a route, but not for the method. The router adds `Allow`.
+pub(crate) async fn method_not_allowed() -> Problem {
+    Problem::new(ProblemCode::MethodNotAllowed).with_detail("see the Allow header")
+}
+
+/// A page of a list.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Page)]
+struct PageBody<T> {
+    /// The items, in the list's order.
+    items: Vec<T>,
+    /// Send it back as `cursor` for the next page; null at the end.
+    #[schema(required = true)]
+    next_cursor: Option<String>,
+}
+
+impl<T> PageBody<T> {
+    fn new(items: Vec<T>, next: Option<PageCursor>) -> Self {
+        Self {
+            items,
+            next_cursor: next.map(|cursor| cursor.as_str().to_owned()),
+        }
+    }
+}
+
+/// A JSON response that nobody may keep.
+fn json<T: Serialize>(body: &T) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => json_bytes(bytes.into()),
+        Err(error) => {
+            tracing::error!(%error, "a response cannot be written");
+            Problem::new(ProblemCode::Internal).into_response()
+        }
+    }
+}
+
+/// The same from JSON that is written already.
+fn json_bytes(bytes: Bytes) -> Response {
+    let mut response = Response::new(Body::from(bytes));
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, NO_STORE);
+    response
+}
+
+/// How fresh a read must be: as the client's token says, else as fresh as can be.
+fn consistency(headers: &HeaderMap) -> Result<Consistency, Problem> {
+    let Some(value) = headers.get(CONSISTENCY) else {
+        return Ok(Consistency::Strong);
+    };
+    let token = value.to_str().ok().and_then(ReadToken::parse);
+    token.map(Consistency::AtLeast).ok_or_else(|| {
+        Problem::new(ProblemCode::InvalidHeader).with_fault(
+            CONSISTENCY.as_str(),
+            "send it as an earlier response gave it",
+        )
+    })
+}
+
+/// What stands before `/v1` where the router is mounted beneath a path of the program's own.
+fn mounted_at<'a>(original: &'a Uri, inner: &Uri) -> &'a str {
+    original
+        .path()
+        .strip_suffix(inner.path())
+        .unwrap_or_default()
+}

@@ -1,0 +1,89 @@
+use axum::extract::State;
+use axum::response::Response;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Components, Content, Ref, RefOr, Response as Described, ResponseBuilder};
+use utoipa::{OpenApi, ToSchema};
+
+use super::json_bytes;
+use crate::api::Shared;
+use crate::problem::{Fault, ProblemBody, ProblemCode};
+
+const PROBLEM_JSON: &str = "application/problem+json";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "MEDCARDS",
+        description = "Clinical cases, answers and feedback. Errors are problems (RFC 9457) with a \
+                       stable `code`. Lists are walked with `cursor`.",
+        license(name = "MIT OR Apache-2.0"),
+    ),
+    tags(
+        (name = "users", description = "Who calls."),
+        (name = "cases", description = "What is asked."),
+        (name = "answers", description = "What was chosen, and the feedback on it."),
+        (name = "admin", description = "For the role `admin`."),
+        (name = "operation", description = "For whoever runs the server."),
+    ),
+    components(schemas(ProblemBody<'static>, Fault, ProblemCode)),
+)]
+struct Document;
+
+/// What the description begins with, before the routes add theirs.
+pub(super) fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    document
+}
+
+/// Adds what all routes have in common: how tokens are sent, and that any error is a problem.
+pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
+    let components = document.components.get_or_insert_with(Components::new);
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .build();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    components
+        .responses
+        .insert("Problem".to_owned(), RefOr::T(problem()));
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.patch];
+        for operation in operations.into_iter().flatten() {
+            let responses = &mut operation.responses.responses;
+            for (status, response) in responses.iter_mut() {
+                if let RefOr::T(response) = response
+                    && status.starts_with(['4', '5'])
+                {
+                    response
+                        .content
+                        .insert(PROBLEM_JSON.to_owned(), RefOr::T(problem_content()));
+                }
+            }
+            let default = RefOr::Ref(Ref::from_response_name("Problem"));
+            responses.insert("default".to_owned(), default);
+        }
+    }
+}
+
+fn problem() -> Described {
+    ResponseBuilder::new()
+        .description("What went wrong, with a stable code.")
+        .content(PROBLEM_JSON, problem_content())
+        .build()
+}
+
+fn problem_content() -> Content {
+    Content::new(Some(RefOr::Ref(Ref::from_schema_name(ProblemBody::name()))))
+}
+
+/// Show this description.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "operation",
+    responses((status = 200, description = "OpenAPI 3.1.", body = Object)),
+)]
+pub(super) async fn show_openapi(State(app): State<Shared>) -> Response {
+    json_bytes(app.openapi.clone())
+}

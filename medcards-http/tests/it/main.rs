@@ -1,0 +1,46 @@
+//! The HTTP API, called as a client calls it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+/// A platform in memory with its API, and a client for it.
+mod world;
+
+/// Answering a case, from the list to the totals.
+mod journey;
+
+/// What a student sees of cases, and must not see.
+mod cases;
+
+/// Recording answers, once each.
+mod answers;
+
+/// Feedback as JSON.
+mod feedback;
+
+/// Feedback as a stream, and what draining does to it.
+mod stream;
+
+/// Tokens and roles.
+mod auth;
+
+/// Tokens signed with an issuer's keys.
+#[cfg(feature = "jwks")]
+mod jwks;
+
+/// Requests that are wrong, each a clear problem.
+mod bad_input;
+
+/// Quotas and their headers.
+mod limits;
+
+/// Importing cases, and the reader of records.
+mod import;
+
+/// What whoever runs the server uses: probes, figures, spend, timeouts, panics.
+mod operation;
+
+/// Serving on a socket, and stopping.
+mod serving;
+
+/// The contract.
+mod openapi;
