@@ -1,0 +1,140 @@
+//! What the server says when it starts: what is on, what is off and why, and what to do next.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use medcards_examples::config::{Ai, Config, Guests, JWT_SECRET_LEN_MIN, ModelSettings};
+use medcards_examples::secret::secret_path;
+use secrecy::ExposeSecret;
+
+use crate::wiring::{CACHE_BYTES, Wired};
+
+/// Prints it. Nobody may be reading: that is no reason to stop.
+pub(crate) fn print(config: &Config, wired: &Wired) {
+    let mut out = std::io::stdout().lock();
+    let _ = out
+        .write_all(text(config, wired).as_bytes())
+        .and_then(|()| out.flush());
+}
+
+fn text(config: &Config, wired: &Wired) -> String {
+    let mut text = format!("MEDCARDS\nlistening on http://{}/\n\n", wired.address);
+    let mut line = |name: &str, what: String| {
+        let _ = writeln!(text, "  {name:<13} {what}");
+    };
+    line("data", config.data.display().to_string());
+    line("store", format!("SQLite file {}", config.store.display()));
+    line("deck", deck(wired));
+    line(
+        "local",
+        format!("on: {} MiB in this process", CACHE_BYTES / 1024 / 1024),
+    );
+    line("remote", "off: MEDCARDS_REDIS is not set".to_owned());
+    line(
+        "precomputed",
+        "on: what models wrote and reviewers approved, kept in the store".to_owned(),
+    );
+    line("live", live(config, wired));
+    line(
+        "authored",
+        "on: what the authors of the cases wrote, when no other tier has better".to_owned(),
+    );
+    if let Ai::Model(_) = config.ai {
+        line("spend budget", budget(config));
+    }
+    line("guests", guests(config.guests).to_owned());
+    line("rate limit", rate_limit(config));
+    line("tokens", tokens(config));
+    text.push('\n');
+    text.push_str(&next(config, wired));
+    text
+}
+
+fn deck(wired: &Wired) -> String {
+    let counts = wired.deck;
+    let updated = match counts.updated {
+        0 => String::new(),
+        updated => format!(", {updated} in a new version"),
+    };
+    format!("{} cases, {} new{updated}", counts.cases, counts.created)
+}
+
+fn live(config: &Config, wired: &Wired) -> String {
+    match (&config.ai, &wired.model) {
+        (Ai::Model(settings), Some(model)) => {
+            let ModelSettings { dialect, .. } = &**settings;
+            let price = model.price();
+            format!(
+                "on: {} ({dialect}), {} read and {} written per million tokens",
+                model.model(),
+                price.input,
+                price.output
+            )
+        }
+        (Ai::Authored { key_is_set: true }, _) => {
+            "off: MEDCARDS_AI is authored; MEDCARDS_AI_KEY is set but not used, set MEDCARDS_AI to \
+             anthropic or openai to use it"
+                .to_owned()
+        }
+        _ => "off: MEDCARDS_AI is authored".to_owned(),
+    }
+}
+
+fn budget(config: &Config) -> String {
+    match config.budget.per_day {
+        Some(amount) => format!("{amount} a day (MEDCARDS_SPEND_BUDGET); then authored feedback"),
+        None => "off: nothing limits what models may cost".to_owned(),
+    }
+}
+
+fn guests(guests: Guests) -> &'static str {
+    match guests {
+        Guests::OffBeyondLoopback => {
+            "off: others than this machine can reach the server, or a proxy may let them; MEDCARDS_GUESTS=on lets them in"
+        }
+        Guests::SetOff => "off: MEDCARDS_GUESTS is off",
+        Guests::SetOn => "on: MEDCARDS_GUESTS is on",
+        Guests::OnLoopback => "on: only this machine can reach the server",
+    }
+}
+
+fn rate_limit(config: &Config) -> String {
+    match config.rate_limit {
+        Some(quota) => format!("{quota} for each user, or address without a token"),
+        None => "off: MEDCARDS_RATE_LIMIT is off".to_owned(),
+    }
+}
+
+fn tokens(config: &Config) -> String {
+    let mut text = match &config.jwt_secret {
+        None => format!("signed with {}", secret_path(&config.data).display()),
+        Some(secret) if secret.expose_secret().len() < JWT_SECRET_LEN_MIN => {
+            format!(
+                "signed with MEDCARDS_JWT_SECRET, which is weak: {JWT_SECRET_LEN_MIN} bytes or more are not"
+            )
+        }
+        Some(_) => "signed with MEDCARDS_JWT_SECRET".to_owned(),
+    };
+    if let Some(url) = &config.jwks_url {
+        let _ = write!(text, ", or by the issuer of {url}");
+    }
+    text
+}
+
+fn next(config: &Config, wired: &Wired) -> String {
+    let program = "cargo run --release --example server --";
+    let data = config.data.display();
+    if config.guests.are_served() {
+        format!(
+            "Next: open http://{}/ and answer a case. The HTTP interface is at /docs.\n\
+             To import cases or read spending: {program} token --role admin --data {data}\n",
+            wired.address
+        )
+    } else {
+        format!(
+            "Next: make a token with `{program} token --role admin --data {data}` and open \
+             http://{}/ with it. The HTTP interface is at /docs.\n",
+            wired.address
+        )
+    }
+}

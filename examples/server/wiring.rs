@@ -1,0 +1,211 @@
+//! Puts the backends together. The only file that names each of them.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use medcards::ai::AiProvider;
+use medcards::app::Medcards;
+use medcards::feedback::ResolverConfig;
+use medcards::http::{Api, Guests, HttpConfig};
+use medcards::moka::MokaCache;
+use medcards::providers::{
+    AnthropicProvider, AuthoredProvider, FeedbackTemplate, OpenAiProvider, TokenLimitField,
+    price_of,
+};
+use medcards::sqlite::{SqliteConfig, SqliteStore};
+use medcards::time::{Clock, SystemClock};
+use medcards::{Error, ErrorKind, Result};
+use medcards_examples::config::{Ai, Config, Dialect, ModelSettings};
+use medcards_examples::deck::{DeckCounts, load_deck_once};
+use medcards_examples::secret::ensure_secret;
+use tokio::net::TcpListener;
+
+use crate::page;
+
+/// How much memory cached feedback may take: about 20,000 of them.
+pub(crate) const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How long requests and streams under way may take to end when the server stops: more than a live
+/// call commonly takes, less than service managers wait before they kill.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long after that live calls may take to be booked.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The platform, ready to be served.
+pub(crate) struct Wired {
+    pub(crate) address: SocketAddr,
+    pub(crate) deck: DeckCounts,
+    pub(crate) model: Option<Arc<dyn AiProvider>>,
+    medcards: Medcards,
+    store: SqliteStore,
+    listener: TcpListener,
+    api: Api,
+}
+
+impl Wired {
+    /// Opens the store, loads the deck and takes the port.
+    pub(crate) async fn new(config: &Config) -> Result<Self> {
+        let listener = bind(config.listen).await?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| not_bound(config.listen, source))?;
+        make_folder(config)?;
+        let model = model(&config.ai)?;
+        let store = SqliteStore::open(SqliteConfig::new(&config.store)).await?;
+        match Self::on(config, &store, model.clone()).await {
+            Ok((medcards, deck, api)) => Ok(Self {
+                address,
+                deck,
+                model,
+                medcards,
+                store,
+                listener,
+                api,
+            }),
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn on(
+        config: &Config,
+        store: &SqliteStore,
+        model: Option<Arc<dyn AiProvider>>,
+    ) -> Result<(Medcards, DeckCounts, Api)> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        // Guests are signed with a secret of our own: one that was given may be another service's.
+        let own_secret = ensure_secret(&config.data)?;
+        let secret = config
+            .jwt_secret
+            .clone()
+            .unwrap_or_else(|| own_secret.clone());
+        let deck = load_deck_once(store, &config.data, clock.now()).await?;
+        let mut resolver = ResolverConfig::default();
+        resolver.spend_budget = config.budget;
+        let cache = MokaCache::builder(Arc::clone(&clock))
+            .bytes_max(CACHE_BYTES)
+            .build();
+        let model = model.unwrap_or_else(|| Arc::new(AuthoredProvider::new()));
+        let medcards = Medcards::builder(Arc::new(store.clone()))
+            .cache(Arc::new(cache))
+            .clock(clock)
+            .resolver(resolver)
+            .ai(model, Arc::new(FeedbackTemplate::new()))
+            .build()
+            .await?;
+        let guests = if config.guests.are_served() {
+            Guests::Enabled
+        } else {
+            Guests::Disabled
+        };
+        let mut http = HttpConfig::new()
+            .with_jwt_secret(secret)
+            .with_guest_secret(own_secret)
+            .with_guests(guests)
+            .with_quota(config.rate_limit)
+            .with_trusted_proxies(&config.trusted_proxies)
+            .with_drain_patience(DRAIN_PATIENCE);
+        if let Some(url) = &config.jwks_url {
+            http = http.with_jwks_url(url);
+        }
+        let api = medcards::http::router(medcards.clone(), http)?;
+        Ok((medcards, deck, api))
+    }
+
+    /// Serves until `stop` completes, then ends everything in order: requests, live calls, store.
+    pub(crate) async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let Self {
+            medcards,
+            store,
+            listener,
+            api,
+            ..
+        } = self;
+        let served = medcards::http::serve(listener, api.with_routes(page::router()), stop).await;
+        let closed = medcards.close(CLOSE_PATIENCE).await;
+        store.close().await;
+        closed?;
+        served.map_err(|source| {
+            Error::new(ErrorKind::Unavailable, "serve", "the port broke").with_source(source)
+        })
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| not_bound(address, source))
+}
+
+fn not_bound(address: SocketAddr, source: std::io::Error) -> Error {
+    let context = format!(
+        "{address} cannot be had: stop what uses it, or set MEDCARDS_LISTEN to another, such as \
+         127.0.0.1:0 for any free port"
+    );
+    Error::new(ErrorKind::Unavailable, "listen", context).with_source(source)
+}
+
+fn make_folder(config: &Config) -> Result<()> {
+    fs::create_dir_all(&config.data).map_err(|source| {
+        let context = format!(
+            "the folder {} cannot be made: set MEDCARDS_DATA to one that can be written",
+            config.data.display()
+        );
+        Error::new(ErrorKind::ReadOnly, "open data folder", context).with_source(source)
+    })
+}
+
+/// The model that was asked for; `None` if the authors write the feedback.
+fn model(ai: &Ai) -> Result<Option<Arc<dyn AiProvider>>> {
+    match ai {
+        Ai::Authored { .. } => Ok(None),
+        Ai::Model(settings) if settings.price.is_none() && price_of(&settings.model).is_none() => {
+            let context = format!(
+                "the price of {} is not known: set MEDCARDS_AI_PRICE to dollars per million tokens \
+                 read and written, such as 1.00/5.00, or to free",
+                settings.model
+            );
+            Err(Error::new(ErrorKind::Invalid, "read settings", context))
+        }
+        Ai::Model(settings) => match settings.dialect {
+            Dialect::Anthropic => anthropic(settings).map(Some),
+            Dialect::OpenAi => openai(settings).map(Some),
+        },
+    }
+}
+
+fn anthropic(settings: &ModelSettings) -> Result<Arc<dyn AiProvider>> {
+    let mut builder = AnthropicProvider::builder(&settings.model);
+    if let Some(key) = &settings.key {
+        builder = builder.with_key(key.clone());
+    }
+    if let Some(url) = &settings.url {
+        builder = builder.with_base_url(url);
+    }
+    if let Some(price) = settings.price {
+        builder = builder.with_price(price);
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+fn openai(settings: &ModelSettings) -> Result<Arc<dyn AiProvider>> {
+    let mut builder = OpenAiProvider::builder(&settings.model);
+    if let Some(key) = &settings.key {
+        builder = builder.with_key(key.clone());
+    }
+    if let Some(url) = &settings.url {
+        // Compatible servers know the older field; one that knows neither could overspend.
+        builder = builder
+            .with_base_url(url)
+            .with_token_limit_field(TokenLimitField::MaxTokens);
+    }
+    if let Some(price) = settings.price {
+        builder = builder.with_price(price);
+    }
+    Ok(Arc::new(builder.build()?))
+}

@@ -1,0 +1,308 @@
+//! The settings of the example server: flags over environment over file over default.
+
+mod settings;
+mod value;
+
+pub use settings::Settings;
+pub use value::{Guests, LogFormat, read_ttl};
+
+use std::fmt;
+use std::fs;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use medcards::limit::Quota;
+use medcards::spend::{MicroDollars, Price, SpendBudget};
+use medcards::{Error, ErrorKind, Result};
+use secrecy::{ExposeSecret, SecretString};
+
+/// The most that models may cost in a day unless told otherwise: five dollars are some thousand
+/// feedbacks of a small model, and an accident that one can live with.
+pub const SPEND_BUDGET_DEFAULT: MicroDollars = MicroDollars::new(5_000_000);
+
+/// The shortest secret that signs tokens for others than this machine: HS256 wants as many bytes as
+/// its hash has.
+pub const JWT_SECRET_LEN_MIN: usize = 32;
+
+/// The longest file of settings, in bytes: what is longer is some other file.
+const FILE_LEN_MAX: u64 = 64 * 1024;
+
+/// Settings that were checked, with a default for what nobody set.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The folder of the store and the secret.
+    pub data: PathBuf,
+    /// The file of the store.
+    pub store: PathBuf,
+    /// Who writes feedback.
+    pub ai: Ai,
+    /// What may be spent on it.
+    pub budget: SpendBudget,
+    /// The secret that signs tokens; `None` to make one and keep it in the folder.
+    pub jwt_secret: Option<SecretString>,
+    /// Where the keys of other issuers' tokens are.
+    pub jwks_url: Option<String>,
+    /// How much one client may ask; `None` for no limit.
+    pub rate_limit: Option<Quota>,
+    /// The networks whose forwarding headers are believed, such as `10.0.0.0/8`.
+    pub trusted_proxies: Vec<String>,
+    /// Whether anyone may have a guest token.
+    pub guests: Guests,
+    /// How logs are written.
+    pub log_format: LogFormat,
+    /// Which logs are written, as `tracing` filters them.
+    pub log_filter: String,
+}
+
+/// Who writes feedback.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "the wiring must know them all")]
+pub enum Ai {
+    /// The authors of the cases.
+    Authored {
+        /// Whether a key is set all the same, which is then not used.
+        key_is_set: bool,
+    },
+    /// A model.
+    Model(Box<ModelSettings>),
+}
+
+/// Which model writes feedback, and how it is reached.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "the wiring uses each of these")]
+pub struct ModelSettings {
+    /// What its server speaks.
+    pub dialect: Dialect,
+    /// Its name.
+    pub model: String,
+    /// Its server, if not that of the dialect's maker.
+    pub url: Option<String>,
+    /// The key.
+    pub key: Option<SecretString>,
+    /// What it costs, if not what the price list says.
+    pub price: Option<Price>,
+}
+
+/// What a model's server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the wiring must know them all")]
+pub enum Dialect {
+    /// Anthropic Messages.
+    Anthropic,
+    /// Chat completions of OpenAI.
+    OpenAi,
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Anthropic => "anthropic",
+            Self::OpenAi => "openai",
+        })
+    }
+}
+
+impl Config {
+    /// Reads the file, if one is named, and checks everything.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`], naming the setting and what it should be.
+    pub fn read(given: Settings) -> Result<Self> {
+        let given = given.without_empty();
+        let settings = match &given.config {
+            Some(path) => given.clone().or(read_file(path)?.without_empty()),
+            None => given,
+        };
+        Self::check(settings)
+    }
+
+    fn check(settings: Settings) -> Result<Self> {
+        refuse_what_is_not_there(&settings)?;
+        let listen = listen(settings.listen.as_deref().unwrap_or("127.0.0.1:8080"))?;
+        let data = settings
+            .data
+            .clone()
+            .unwrap_or_else(|| "./medcards-data".into());
+        let (log_format, log_filter) = value::log(settings.log.as_deref())?;
+        let trusted_proxies = value::list(settings.trusted_proxies.as_deref());
+        Ok(Self {
+            store: data.join(store_file(settings.store.as_deref())?),
+            data,
+            budget: budget(&settings)?,
+            jwt_secret: jwt_secret(&settings, listen)?,
+            rate_limit: rate_limit(settings.rate_limit.as_deref())?,
+            guests: value::guests(
+                settings.guests.as_deref(),
+                listen,
+                !trusted_proxies.is_empty(),
+            )?,
+            trusted_proxies,
+            jwks_url: settings.jwks_url.clone(),
+            ai: ai(settings)?,
+            listen,
+            log_format,
+            log_filter,
+        })
+    }
+}
+
+/// The error for a setting that cannot be: `name` as in the environment.
+fn wrong(name: &str, what: impl fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        "read settings",
+        format!("{name} {what}"),
+    )
+}
+
+fn read_file(path: &Path) -> Result<Settings> {
+    let failed = |context: String| Error::new(ErrorKind::Invalid, "read settings", context);
+    let unreadable =
+        |source| failed(format!("{} cannot be read", path.display())).with_source(source);
+    if fs::metadata(path).map_err(unreadable)?.len() > FILE_LEN_MAX {
+        return Err(failed(format!(
+            "{} is too long for a file of settings",
+            path.display()
+        )));
+    }
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    toml::from_str(&text).map_err(|source| {
+        // Only the message: the rest of this error repeats the line, which may hold a secret.
+        let before = source.span().and_then(|span| text.get(..span.start));
+        let line = before.map(|before| before.matches('\n').count() + 1);
+        let place = line
+            .map(|line| format!(", line {line}"))
+            .unwrap_or_default();
+        failed(format!("{}{place}: {}", path.display(), source.message()))
+    })
+}
+
+fn refuse_what_is_not_there(settings: &Settings) -> Result<()> {
+    match &settings.redis {
+        Some(_) => Err(wrong(
+            "MEDCARDS_REDIS",
+            "is set, but a Redis tier is not in this build yet: unset it to cache in this process",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn listen(text: &str) -> Result<SocketAddr> {
+    let found = text
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut found| found.next());
+    found.ok_or_else(|| {
+        let what = format!(
+            "is `{text}`: it must be an address and a port, such as 127.0.0.1:8080, or \
+             0.0.0.0:8080 to be reached from other machines"
+        );
+        wrong("MEDCARDS_LISTEN", what)
+    })
+}
+
+/// The name of the store's file, or the default one.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] for what names another kind of store.
+pub fn store_file(text: Option<&str>) -> Result<&str> {
+    let text = text
+        .filter(|text| !text.trim().is_empty())
+        .unwrap_or("medcards.sqlite");
+    match text.split_once("://") {
+        None => Ok(text),
+        Some(("postgres" | "postgresql", _)) => Err(wrong(
+            "MEDCARDS_STORE",
+            "names a Postgres database, but this build has no Postgres store yet: give the name of \
+             a SQLite file in the data folder, such as medcards.sqlite",
+        )),
+        Some((scheme, _)) => {
+            let what = format!(
+                "begins with {scheme}://, which no store here speaks: give the name of a SQLite \
+                 file in the data folder, such as medcards.sqlite"
+            );
+            Err(wrong("MEDCARDS_STORE", what))
+        }
+    }
+}
+
+fn ai(settings: Settings) -> Result<Ai> {
+    let (dialect, model) = match settings.ai.as_deref() {
+        None | Some("authored") => {
+            return Ok(Ai::Authored {
+                key_is_set: settings.ai_key.is_some(),
+            });
+        }
+        Some("anthropic") => (Dialect::Anthropic, Some("claude-haiku-4-5")),
+        Some("openai") => (Dialect::OpenAi, None),
+        Some(other) => {
+            let what = format!("is `{other}`: it must be authored, anthropic or openai");
+            return Err(wrong("MEDCARDS_AI", what));
+        }
+    };
+    if settings.ai_key.is_none() && settings.ai_url.is_none() {
+        let what = format!(
+            "is not set, but MEDCARDS_AI={dialect} needs a key; or set MEDCARDS_AI_URL to a server \
+             that needs none"
+        );
+        return Err(wrong("MEDCARDS_AI_KEY", what));
+    }
+    let model = settings
+        .ai_model
+        .or(model.map(str::to_owned))
+        .ok_or_else(|| {
+            wrong(
+                "MEDCARDS_AI_MODEL",
+                "is not set, but MEDCARDS_AI=openai needs the name of a model",
+            )
+        })?;
+    let price = settings.ai_price.as_deref().map(value::price).transpose()?;
+    let (url, key) = (settings.ai_url, settings.ai_key);
+    Ok(Ai::Model(Box::new(ModelSettings {
+        dialect,
+        model,
+        url,
+        key,
+        price,
+    })))
+}
+
+fn budget(settings: &Settings) -> Result<SpendBudget> {
+    match settings.spend_budget.as_deref() {
+        None => Ok(SpendBudget {
+            per_day: Some(SPEND_BUDGET_DEFAULT),
+        }),
+        Some("off") => Ok(SpendBudget { per_day: None }),
+        Some(text) => Ok(SpendBudget {
+            per_day: Some(value::per_day(text)?),
+        }),
+    }
+}
+
+fn jwt_secret(settings: &Settings, listen: SocketAddr) -> Result<Option<SecretString>> {
+    let Some(secret) = &settings.jwt_secret else {
+        return Ok(None);
+    };
+    if secret.expose_secret().len() < JWT_SECRET_LEN_MIN && !listen.ip().is_loopback() {
+        let what = format!(
+            "has fewer than {JWT_SECRET_LEN_MIN} bytes, which can be guessed: make one with \
+             `openssl rand -hex 32`, or unset it to have one made"
+        );
+        return Err(wrong("MEDCARDS_JWT_SECRET", what));
+    }
+    Ok(Some(secret.clone()))
+}
+
+fn rate_limit(text: Option<&str>) -> Result<Option<Quota>> {
+    match text {
+        None => Ok(Some(Quota::DEFAULT)),
+        Some("off") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|source: Error| {
+            let what = format!("is `{text}`: {}; or off", source.context());
+            wrong("MEDCARDS_RATE_LIMIT", what)
+        }),
+    }
+}

@@ -1,0 +1,155 @@
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+/// Settings as somebody wrote them, unchecked. All are optional.
+///
+/// The same names in three places: `--rate-limit` as a flag, `MEDCARDS_RATE_LIMIT` in the
+/// environment, `rate_limit` in the file.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "read by clap and serde")]
+pub struct Settings {
+    /// A TOML file of settings: the names below in lower case, such as `rate_limit = "off"`
+    #[arg(long, env = "MEDCARDS_CONFIG", value_name = "FILE", global = true)]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+
+    /// The folder of the store and the secret, made if missing [default: ./medcards-data]
+    #[arg(long, env = "MEDCARDS_DATA", value_name = "FOLDER", global = true)]
+    pub data: Option<PathBuf>,
+
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, env = "MEDCARDS_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+
+    /// The SQLite file in the data folder [default: medcards.sqlite]
+    #[arg(long, env = "MEDCARDS_STORE", value_name = "NAME")]
+    pub store: Option<String>,
+
+    /// A Redis server for the remote tier; not in this build yet
+    #[arg(
+        long,
+        env = "MEDCARDS_REDIS",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub redis: Option<String>,
+
+    /// Who writes feedback: authored, anthropic or openai [default: authored]
+    #[arg(long, env = "MEDCARDS_AI", value_name = "WHO")]
+    pub ai: Option<String>,
+
+    /// The model's server, if not that of Anthropic or OpenAI
+    #[arg(long, env = "MEDCARDS_AI_URL", value_name = "URL")]
+    pub ai_url: Option<String>,
+
+    /// The key for it. Set it in the environment: other users of this machine can read flags
+    #[arg(
+        long,
+        env = "MEDCARDS_AI_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub ai_key: Option<SecretString>,
+
+    /// The model [default for anthropic: claude-haiku-4-5]
+    #[arg(long, env = "MEDCARDS_AI_MODEL", value_name = "NAME")]
+    pub ai_model: Option<String>,
+
+    /// What it costs, if it is not in the price list: dollars per million tokens read and written,
+    /// such as 1.00/5.00; or free
+    #[arg(long, env = "MEDCARDS_AI_PRICE", value_name = "IN/OUT")]
+    pub ai_price: Option<String>,
+
+    /// What models may cost in a day (UTC), such as $5/day; or off [default: $5/day]
+    #[arg(long, env = "MEDCARDS_SPEND_BUDGET", value_name = "$/day")]
+    pub spend_budget: Option<String>,
+
+    /// The secret that signs tokens (HS256), such as that of Supabase [default: made at the first
+    /// start and kept in the data folder]
+    #[arg(
+        long,
+        env = "MEDCARDS_JWT_SECRET",
+        value_name = "SECRET",
+        hide_env_values = true,
+        global = true
+    )]
+    pub jwt_secret: Option<SecretString>,
+
+    /// Where the public keys of tokens of another issuer are
+    #[arg(long, env = "MEDCARDS_JWKS_URL", value_name = "URL")]
+    pub jwks_url: Option<String>,
+
+    /// How much one client may ask, such as 100/1m; or off [default: 100/1m]
+    #[arg(long, env = "MEDCARDS_RATE_LIMIT", value_name = "COUNT/TIME")]
+    pub rate_limit: Option<String>,
+
+    /// The networks of your proxies, whose X-Forwarded-For is believed, with commas between
+    /// [default: none]
+    #[arg(long, env = "MEDCARDS_TRUSTED_PROXIES", value_name = "NETWORKS")]
+    pub trusted_proxies: Option<String>,
+
+    /// Whether anyone may have a guest token: auto, on or off; auto means only when nobody but this
+    /// machine can reach the server [default: auto]
+    #[arg(long, env = "MEDCARDS_GUESTS", value_name = "WHEN")]
+    pub guests: Option<String>,
+
+    /// How and what to log: fmt or json, a filter, or both: json,medcards_http=debug [default: fmt]
+    #[arg(long, env = "MEDCARDS_LOG", value_name = "FORMAT,FILTER")]
+    pub log: Option<String>,
+}
+
+impl Settings {
+    /// Takes from `file` what is not set here.
+    pub(super) fn or(self, file: Self) -> Self {
+        Self {
+            config: self.config,
+            data: self.data.or(file.data),
+            listen: self.listen.or(file.listen),
+            store: self.store.or(file.store),
+            redis: self.redis.or(file.redis),
+            ai: self.ai.or(file.ai),
+            ai_url: self.ai_url.or(file.ai_url),
+            ai_key: self.ai_key.or(file.ai_key),
+            ai_model: self.ai_model.or(file.ai_model),
+            ai_price: self.ai_price.or(file.ai_price),
+            spend_budget: self.spend_budget.or(file.spend_budget),
+            jwt_secret: self.jwt_secret.or(file.jwt_secret),
+            jwks_url: self.jwks_url.or(file.jwks_url),
+            rate_limit: self.rate_limit.or(file.rate_limit),
+            trusted_proxies: self.trusted_proxies.or(file.trusted_proxies),
+            guests: self.guests.or(file.guests),
+            log: self.log.or(file.log),
+        }
+    }
+
+    /// Drops what is set to nothing, which is how many tools unset a variable.
+    pub(super) fn without_empty(self) -> Self {
+        let text = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+        let path = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
+        let secret = |secret: Option<SecretString>| {
+            secret.filter(|secret| !secret.expose_secret().is_empty())
+        };
+        Self {
+            config: path(self.config),
+            data: path(self.data),
+            listen: text(self.listen),
+            store: text(self.store),
+            redis: text(self.redis),
+            ai: text(self.ai),
+            ai_url: text(self.ai_url),
+            ai_key: secret(self.ai_key),
+            ai_model: text(self.ai_model),
+            ai_price: text(self.ai_price),
+            spend_budget: text(self.spend_budget),
+            jwt_secret: secret(self.jwt_secret),
+            jwks_url: text(self.jwks_url),
+            rate_limit: text(self.rate_limit),
+            trusted_proxies: text(self.trusted_proxies),
+            guests: text(self.guests),
+            log: text(self.log),
+        }
+    }
+}

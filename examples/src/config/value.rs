@@ -1,0 +1,167 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use medcards::spend::{MicroDollars, Price};
+use medcards::{Error, ErrorKind, Result};
+
+use super::wrong;
+
+/// The longest life of a token that is made by hand: a year.
+const TTL_MAX: Duration = Duration::from_hours(365 * 24);
+
+/// Whether anyone may have a guest token, and who said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "set or deduced, on or off")]
+pub enum Guests {
+    /// No, because others than this machine can reach the server.
+    OffBeyondLoopback,
+    /// No, as it was set.
+    SetOff,
+    /// Yes, as it was set.
+    SetOn,
+    /// Yes, because only this machine can reach the server.
+    OnLoopback,
+}
+
+impl Guests {
+    /// Whether they are served.
+    #[must_use]
+    pub fn are_served(self) -> bool {
+        matches!(self, Self::OnLoopback | Self::SetOn)
+    }
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "for people or for programs")]
+pub enum LogFormat {
+    /// For people.
+    Fmt,
+    /// For programs, a JSON object a line.
+    Json,
+}
+
+/// Behind a proxy anyone may come in, whatever address the server itself listens on.
+pub(super) fn guests(text: Option<&str>, listen: SocketAddr, has_proxies: bool) -> Result<Guests> {
+    match text {
+        None | Some("auto") if listen.ip().is_loopback() && !has_proxies => Ok(Guests::OnLoopback),
+        None | Some("auto") => Ok(Guests::OffBeyondLoopback),
+        Some("on") => Ok(Guests::SetOn),
+        Some("off") => Ok(Guests::SetOff),
+        Some(other) => Err(wrong(
+            "MEDCARDS_GUESTS",
+            format!("is `{other}`: it must be auto, on or off"),
+        )),
+    }
+}
+
+/// Reads `fmt`, `json`, a filter, or a format and a filter with a comma between.
+///
+/// A filter is a list of levels and `target=level`: a word that is neither would silence the log.
+pub(super) fn log(text: Option<&str>) -> Result<(LogFormat, String)> {
+    let text = text.unwrap_or("fmt");
+    let (format, filter) = match text.split_once(',').unwrap_or((text, "")) {
+        ("fmt", filter) => (LogFormat::Fmt, filter),
+        ("json", filter) => (LogFormat::Json, filter),
+        _ => (LogFormat::Fmt, text),
+    };
+    let is_known = |part: &str| {
+        let level = part.rsplit('=').next().unwrap_or_default().trim();
+        let levels = ["off", "error", "warn", "info", "debug", "trace"];
+        levels.iter().any(|known| level.eq_ignore_ascii_case(known))
+    };
+    if let Some(part) = filter
+        .split(',')
+        .find(|part| !filter.is_empty() && !is_known(part))
+    {
+        return Err(wrong(
+            "MEDCARDS_LOG",
+            format!(
+                "has `{part}`: it must be fmt or json, then levels such as info or medcards_core=debug"
+            ),
+        ));
+    }
+    let filter = if filter.is_empty() { "info" } else { filter };
+    Ok((format, filter.to_owned()))
+}
+
+pub(super) fn list(text: Option<&str>) -> Vec<String> {
+    let entries = text.unwrap_or_default().split(',').map(str::trim);
+    entries
+        .filter(|entry| !entry.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Reads `$5/day`, with or without the sign.
+pub(super) fn per_day(text: &str) -> Result<MicroDollars> {
+    text.strip_suffix("/day").and_then(dollars).ok_or_else(|| {
+        let what = format!("is `{text}`: it must look like $5/day or $0.50/day; or off");
+        wrong("MEDCARDS_SPEND_BUDGET", what)
+    })
+}
+
+/// Reads `1.00/5.00`: dollars per million tokens read and written; or `free`.
+pub(super) fn price(text: &str) -> Result<Price> {
+    if text == "free" {
+        return Ok(Price::default());
+    }
+    let read = || {
+        let (input, output) = text.split_once('/')?;
+        let (input, output) = (dollars(input)?, dollars(output)?);
+        // Tokens that the server keeps count in full: dearer than they are, never cheaper.
+        Some(Price {
+            input,
+            cache_read: input,
+            cache_write: input,
+            output,
+        })
+    };
+    read().ok_or_else(|| {
+        let what = format!(
+            "is `{text}`: it must be the dollars for a million tokens read and written, such as \
+             1.00/5.00; or free"
+        );
+        wrong("MEDCARDS_AI_PRICE", what)
+    })
+}
+
+/// Reads `5`, `$5` or `$0.50`, to the millionth, without rounding.
+fn dollars(text: &str) -> Option<MicroDollars> {
+    let text = text.trim();
+    let text = text.strip_prefix('$').unwrap_or(text);
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 6 {
+        return None;
+    }
+    let micros = format!("{part:0<6}").parse::<u64>().ok()?;
+    let whole = whole.parse::<u64>().ok()?.checked_mul(1_000_000)?;
+    Some(MicroDollars::new(whole.checked_add(micros)?))
+}
+
+/// Reads how long a token lives, such as `90s`, `30m`, `12h` or `7d`.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] if it is not between one second and a year.
+pub fn read_ttl(text: &str) -> Result<Duration> {
+    let read = || {
+        let at = text.find(|letter: char| !letter.is_ascii_digit())?;
+        let (count, unit) = text.split_at(at);
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            "d" => 86_400,
+            _ => return None,
+        };
+        let ttl = Duration::from_secs(count.parse::<u64>().ok()?.checked_mul(seconds)?);
+        (Duration::from_secs(1)..=TTL_MAX)
+            .contains(&ttl)
+            .then_some(ttl)
+    };
+    read().ok_or_else(|| {
+        let context = "it must be a time of 1s to 365d, such as 30m, 12h or 7d";
+        Error::new(ErrorKind::Invalid, "read ttl", context)
+    })
+}

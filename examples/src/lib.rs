@@ -1,0 +1,6 @@
+//! What the examples share and what their tests reach: settings, the built-in deck, the import.
+
+pub mod config;
+pub mod deck;
+pub mod import;
+pub mod secret;

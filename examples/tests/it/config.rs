@@ -1,0 +1,300 @@
+use std::io::Write;
+
+use clap::Parser;
+use medcards::spend::MicroDollars;
+use medcards_examples::config::{Ai, Config, Guests, LogFormat, Settings, read_ttl};
+use secrecy::ExposeSecret;
+
+/// The variables of the environment that clap reads must not decide a test.
+fn no_variable_is_set() -> bool {
+    std::env::vars().all(|(name, _)| !name.starts_with("MEDCARDS_"))
+}
+
+#[derive(Parser)]
+struct Program {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+fn read(flags: &[&str]) -> medcards::Result<Config> {
+    assert!(no_variable_is_set(), "unset MEDCARDS_* to run these tests");
+    let program = Program::try_parse_from([&["server"], flags].concat()).expect("flags that exist");
+    Config::read(program.settings)
+}
+
+/// Flags that are refused, with words that the message must have and one that it must not.
+#[track_caller]
+fn check_refused(flags: &[&str], words: &[&str], secret: &str) {
+    let message = read(flags).expect_err("it must be refused").to_string();
+    for word in words {
+        assert!(message.contains(word), "{message:?} does not say {word:?}");
+    }
+    assert!(
+        secret.is_empty() || !message.contains(secret),
+        "{message:?}"
+    );
+    assert!(!message.contains('\n'), "{message:?} has several lines");
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(text.as_bytes()).expect("a temporary file");
+    file
+}
+
+#[test]
+fn nothing_set_is_a_server_for_this_machine_without_a_model() {
+    let config = read(&[]).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(
+        config.store.to_str(),
+        Some("./medcards-data/medcards.sqlite")
+    );
+    assert!(matches!(config.ai, Ai::Authored { key_is_set: false }));
+    assert_eq!(config.rate_limit.unwrap().to_string(), "100/1m");
+    assert_eq!(
+        (config.guests, config.log_format),
+        (Guests::OnLoopback, LogFormat::Fmt)
+    );
+}
+
+#[test]
+fn a_flag_counts_before_the_file_and_the_file_before_the_default() {
+    let file =
+        file("listen = \"127.0.0.1:9\"\nrate_limit = \"5/1s\"\njwt_secret = \"of the file\"");
+    let path = file.path().to_str().unwrap();
+    let config = read(&["--config", path, "--rate-limit", "off"]).unwrap();
+    assert_eq!((config.listen.port(), config.rate_limit), (9, None));
+    assert_eq!(config.jwt_secret.unwrap().expose_secret(), "of the file");
+}
+
+#[test]
+fn what_is_set_to_nothing_is_not_set() {
+    let file = file("rate_limit = \"5/1s\"\nai = \"\"");
+    let path = file.path().to_str().unwrap();
+    let config = read(&["--config", path, "--rate-limit", "", "--redis", ""]).unwrap();
+    assert_eq!(config.rate_limit.unwrap().to_string(), "5/1s");
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_what_to_do() {
+    check_refused(
+        &["--listen", "8080"],
+        &["MEDCARDS_LISTEN", "127.0.0.1:8080"],
+        "",
+    );
+    check_refused(
+        &["--redis", "redis://:pw@h"],
+        &["MEDCARDS_REDIS", "not", "yet"],
+        "pw",
+    );
+    check_refused(
+        &["--store", "postgres://u:pw@h/d"],
+        &["Postgres", "yet", "SQLite"],
+        "pw",
+    );
+    check_refused(&["--store", "mysql://u:pw@h/d"], &["mysql", "SQLite"], "pw");
+    check_refused(&["--ai", "claude"], &["authored, anthropic or openai"], "");
+    check_refused(
+        &["--ai", "anthropic"],
+        &["MEDCARDS_AI_KEY", "MEDCARDS_AI_URL"],
+        "",
+    );
+    check_refused(
+        &["--ai", "openai", "--ai-key", "sk-1"],
+        &["MEDCARDS_AI_MODEL"],
+        "sk-1",
+    );
+    check_refused(
+        &[
+            "--ai",
+            "openai",
+            "--ai-url",
+            "u",
+            "--ai-model",
+            "m",
+            "--ai-price",
+            "5",
+        ],
+        &["1.00/5.00"],
+        "",
+    );
+    check_refused(&["--spend-budget", "5"], &["$5/day", "off"], "");
+    check_refused(&["--rate-limit", "100"], &["100/1m", "off"], "");
+    check_refused(&["--guests", "yes"], &["auto, on or off"], "");
+    check_refused(
+        &["--listen", "0.0.0.0:1", "--jwt-secret", "short"],
+        &["openssl rand"],
+        "short",
+    );
+    check_refused(
+        &["--config", "/no/such/file"],
+        &["/no/such/file", "cannot be read"],
+        "",
+    );
+}
+
+#[test]
+fn a_file_with_a_wrong_line_is_refused_without_showing_its_secrets() {
+    let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();
+    let unknown = file("listen = \"127.0.0.1:1\"\nai_kye = \"sk-secret\"");
+    check_refused(
+        &["--config", &path(&unknown)],
+        &["line 2", "ai_kye"],
+        "sk-secret",
+    );
+    let broken = file("ai_key = \"sk-secret");
+    check_refused(&["--config", &path(&broken)], &["line 1"], "sk-secret");
+    let other = file(&"x".repeat(70_000));
+    check_refused(&["--config", &path(&other)], &["too long"], "xxx");
+}
+
+#[test]
+fn guests_are_let_in_by_themselves_on_loopback_only() {
+    for (flags, expected) in [
+        (
+            ["--listen", "127.0.0.2:1", "--guests", "auto"],
+            Guests::OnLoopback,
+        ),
+        (
+            ["--listen", "[::1]:1", "--guests", "auto"],
+            Guests::OnLoopback,
+        ),
+        (
+            ["--listen", "0.0.0.0:1", "--guests", "auto"],
+            Guests::OffBeyondLoopback,
+        ),
+        (["--listen", "0.0.0.0:1", "--guests", "on"], Guests::SetOn),
+        (
+            ["--listen", "127.0.0.1:1", "--guests", "off"],
+            Guests::SetOff,
+        ),
+    ] {
+        assert_eq!(read(&flags).unwrap().guests, expected, "{flags:?}");
+    }
+}
+
+#[test]
+fn money_is_read_to_the_micro_dollar() {
+    for (text, micros) in [
+        ("$5/day", Some(5_000_000)),
+        ("0.5/day", Some(500_000)),
+        ("$0.000001/day", Some(1)),
+        ("$0/day", Some(0)),
+        ("off", None),
+    ] {
+        let budget = read(&["--spend-budget", text]).unwrap().budget;
+        assert_eq!(budget.per_day, micros.map(MicroDollars::new), "{text}");
+    }
+    for text in [
+        "$0.0000001/day",
+        "$-1/day",
+        "$/day",
+        "1e3/day",
+        "$.5/day",
+        "5/hour",
+        "∞/day",
+    ] {
+        check_refused(&["--spend-budget", text], &["MEDCARDS_SPEND_BUDGET"], "");
+    }
+}
+
+#[test]
+fn a_key_without_a_model_stays_unused() {
+    let config = read(&["--ai-key", "sk-1"]).unwrap();
+    assert!(matches!(config.ai, Ai::Authored { key_is_set: true }));
+    assert!(!format!("{config:?}").contains("sk-1"));
+}
+
+#[test]
+fn a_model_is_described_whole() {
+    let flags = [
+        "--ai",
+        "openai",
+        "--ai-url",
+        "http://h/v1",
+        "--ai-model",
+        "m",
+        "--ai-price",
+        "1/2.5",
+    ];
+    let Ai::Model(model) = read(&flags).unwrap().ai else {
+        panic!("no model")
+    };
+    let price = model.price.unwrap();
+    assert_eq!(
+        (price.input, price.output),
+        (MicroDollars::new(1_000_000), MicroDollars::new(2_500_000))
+    );
+    assert!(model.key.is_none(), "a server of one's own may need no key");
+}
+
+#[test]
+fn logs_take_a_format_a_filter_or_both() {
+    for (text, format, filter) in [
+        ("json", LogFormat::Json, "info"),
+        ("fmt,debug", LogFormat::Fmt, "debug"),
+        (
+            "json,warn,medcards_http=debug",
+            LogFormat::Json,
+            "warn,medcards_http=debug",
+        ),
+        (
+            "warn,medcards_http=debug",
+            LogFormat::Fmt,
+            "warn,medcards_http=debug",
+        ),
+    ] {
+        let config = read(&["--log", text]).unwrap();
+        assert_eq!(
+            (config.log_format, config.log_filter.as_str()),
+            (format, filter),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn lives_of_tokens_have_a_unit_and_an_end() {
+    for (text, seconds) in [
+        ("90s", 90),
+        ("30m", 1_800),
+        ("12h", 43_200),
+        ("365d", 31_536_000),
+    ] {
+        assert_eq!(read_ttl(text).unwrap().as_secs(), seconds, "{text}");
+    }
+    for text in [
+        "",
+        "1",
+        "h",
+        "0s",
+        "366d",
+        "-1h",
+        "99999999999999999999d",
+        "1 h",
+        "1w",
+    ] {
+        assert!(read_ttl(text).is_err(), "{text}");
+    }
+}
+
+/// A word that is no level would silence the log, warnings included.
+#[test]
+fn a_log_filter_that_would_silence_everything_is_refused() {
+    for (text, is_taken) in [
+        ("fmt", true),
+        ("json", true),
+        ("debug", true),
+        ("json,warn,medcards_core=trace", true),
+        ("xml", false),
+        ("fmt json", false),
+        ("JSON", false),
+    ] {
+        let settings = Settings {
+            log: Some(text.to_owned()),
+            ..Settings::default()
+        };
+        assert_eq!(Config::read(settings).is_ok(), is_taken, "{text}");
+    }
+}

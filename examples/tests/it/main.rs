@@ -1,0 +1,10 @@
+//! What the examples promise.
+
+/// Settings: which source counts, and what is refused.
+mod config;
+/// The built-in deck: what it holds, and that loading it twice changes nothing.
+mod deck;
+/// The import: formats, refusals, versions, limits.
+mod import;
+/// The secret of the data folder.
+mod secret;

@@ -1,0 +1,34 @@
+#![doc = include_str!("../../README.md")]
+//!
+//! # Modules
+//!
+//! Everything of `medcards-core` is at the root. Each sibling that is switched on is a module; all
+//! are on by default, and each only adds.
+//!
+//! | module | crate | feature |
+//! | --- | --- | --- |
+//! | `http` | `medcards-http` | `http` |
+//! | `moka` | `medcards-cache` | `moka` |
+//! | `providers` | `medcards-ai` | `ai` |
+//! | `sqlite` | `medcards-store-sqlite` | `sqlite` |
+//!
+//! The feature `conformance`, off by default, adds the checks that every backend runs.
+
+#[doc(inline)]
+pub use medcards_core::*;
+
+#[cfg(feature = "http")]
+#[doc(inline)]
+pub use medcards_http as http;
+
+#[cfg(feature = "moka")]
+#[doc(inline)]
+pub use medcards_cache as moka;
+
+#[cfg(feature = "ai")]
+#[doc(inline)]
+pub use medcards_ai as providers;
+
+#[cfg(feature = "sqlite")]
+#[doc(inline)]
+pub use medcards_store_sqlite as sqlite;
