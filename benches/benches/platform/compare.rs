@@ -1,0 +1,132 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use criterion::{Criterion, SamplingMode, Throughput};
+use tokio::runtime::Runtime;
+
+use crate::report::{Outcome, Report, Target};
+
+/// What is compared with what.
+pub(crate) struct Comparison<'a> {
+    /// The work, such as `record_answer/64`.
+    pub(crate) work: &'a str,
+    /// Our way.
+    pub(crate) ours: &'a str,
+    /// The other way.
+    pub(crate) baseline: &'a str,
+    /// How many pieces of work one iteration does.
+    pub(crate) pieces: u64,
+    /// What the ratio should be.
+    pub(crate) target: Target,
+}
+
+/// How long is measured.
+struct Effort {
+    warm_up: Duration,
+    measurement: Duration,
+    samples: usize,
+}
+
+/// The mode that only shows that everything runs, in less than a minute.
+pub(crate) fn is_quick() -> bool {
+    std::env::var_os("MEDCARDS_BENCH_QUICK").is_some_and(|value| value != "0")
+}
+
+/// A runtime as a server has it: a worker for each core.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("this machine has threads to spare")
+}
+
+fn effort() -> Effort {
+    if is_quick() {
+        return Effort {
+            warm_up: Duration::from_millis(100),
+            measurement: Duration::from_millis(800),
+            samples: 10,
+        };
+    }
+    Effort {
+        warm_up: Duration::from_secs(1),
+        measurement: Duration::from_secs(4),
+        samples: 40,
+    }
+}
+
+/// Measures both ways, each function doing that many iterations and saying how long they took.
+///
+/// Both are measured turn by turn, first one and then the other first, so that whatever else the
+/// machine does meets both. The ratio is the median of the turns. Criterion keeps the history of
+/// our way.
+pub(crate) fn compare(
+    criterion: &mut Criterion,
+    report: &mut Report,
+    comparison: &Comparison<'_>,
+    mut baseline: impl FnMut(u64) -> Duration,
+    mut ours: impl FnMut(u64) -> Duration,
+) {
+    let Effort {
+        warm_up,
+        measurement,
+        samples,
+    } = effort();
+    let mut turns = VecDeque::with_capacity(samples);
+    let mut group = criterion.benchmark_group(comparison.work);
+    group
+        .warm_up_time(warm_up)
+        .measurement_time(measurement)
+        .sample_size(samples)
+        .sampling_mode(SamplingMode::Flat)
+        .throughput(Throughput::Elements(comparison.pieces));
+    let mut is_ours_first = false;
+    let id = format!("{} beside {}", comparison.ours, comparison.baseline);
+    group.bench_function(id, |bencher| {
+        bencher.iter_custom(|iterations| {
+            is_ours_first = !is_ours_first;
+            let (ours, baseline) = if is_ours_first {
+                let ours = ours(iterations);
+                (ours, baseline(iterations))
+            } else {
+                let baseline = baseline(iterations);
+                (ours(iterations), baseline)
+            };
+            // What comes before the samples is warm-up.
+            if turns.len() == samples {
+                turns.pop_front();
+            }
+            let pieces = (iterations * comparison.pieces) as f64;
+            turns.push_back((ours.as_secs_f64() / pieces, baseline.as_secs_f64() / pieces));
+            ours
+        });
+    });
+    group.finish();
+    if turns.is_empty() {
+        // A filter on the command line left it out.
+        return;
+    }
+    report.add(Outcome {
+        name: format!(
+            "{}: {}/{}",
+            comparison.work, comparison.ours, comparison.baseline
+        ),
+        ours: median(turns.iter().map(|turn| turn.0)),
+        baseline: median(turns.iter().map(|turn| turn.1)),
+        ratio: median(
+            turns
+                .iter()
+                .map(|(ours, baseline)| match comparison.target {
+                    Target::RateAtLeast(_) => baseline / ours,
+                    Target::TimeAtMost(_) | Target::None => ours / baseline,
+                }),
+        ),
+        target: comparison.target,
+    });
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
