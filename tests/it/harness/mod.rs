@@ -1,0 +1,41 @@
+//! The server as a process, its clients, a model that is no model.
+
+mod cargo;
+mod client;
+mod model;
+mod server;
+mod stream;
+mod token;
+
+pub(crate) use cargo::{cargo, example, workspace};
+pub(crate) use client::{Reply, Student, send, uuid_v7};
+pub(crate) use model::{Model, Mood, WORDS};
+pub(crate) use server::{Launch, Server};
+pub(crate) use stream::SseReader;
+pub(crate) use token::{Claims, SECRET, admin_token, forge, seconds_from_now};
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// How often a condition is looked at: fast enough to add nothing to a test, slow enough to leave
+/// the processor to what is waited for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How long anything may take before it counts as hung, on a machine that also compiles.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until the condition gives something, and panics with `what` when patience ends.
+pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = condition().await {
+            return found;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "waited {PATIENCE:?} for this: {what}"
+        );
+        sleep(LOOK_INTERVAL).await;
+    }
+}

@@ -1,0 +1,139 @@
+//! A server that speaks as the servers of models do, on a free port of this machine.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use futures_util::stream::{self, StreamExt};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// What it writes, in pieces: long enough to pass for feedback, and without a letter of an option.
+pub(crate) const WORDS: [&str; 3] = [
+    "That choice is tempting because the story begins like it. ",
+    "Look at the findings again: they point to another cause, ",
+    "and the first step follows from that cause rather than from the complaint.",
+];
+
+/// The tokens it says it has read and written.
+const TOKENS: (u64, u64) = (400, 150);
+
+/// How it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// With the words, all at once.
+    Writes,
+    /// With the first words, then with silence until the caller goes away.
+    Stalls,
+    /// With an error.
+    Fails,
+}
+
+/// A model that is no model. Dropping it closes its port.
+#[derive(Debug)]
+pub(crate) struct Model {
+    url: String,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    mood: Mood,
+    calls: AtomicU64,
+}
+
+impl Model {
+    pub(crate) async fn start(mood: Mood) -> Self {
+        let shared = Arc::new(Shared {
+            mood,
+            calls: AtomicU64::new(0),
+        });
+        let app = Router::new()
+            .route("/v1/messages", post(messages))
+            .route("/v1/chat/completions", post(completions))
+            .with_state(Arc::clone(&shared));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { url, shared, task }
+    }
+
+    /// Where it listens, without a path.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How often it was asked.
+    pub(crate) fn calls(&self) -> u64 {
+        self.shared.calls.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Anthropic Messages.
+async fn messages(State(shared): State<Arc<Shared>>) -> Response {
+    let (input, output) = TOKENS;
+    let event = |data: serde_json::Value| {
+        format!(
+            "event: {}\ndata: {data}\n\n",
+            data["type"].as_str().unwrap()
+        )
+    };
+    let usage = json!({"input_tokens": input, "output_tokens": 1});
+    let head = event(json!({"type": "message_start", "message": {"usage": usage}}));
+    let words = WORDS.map(|text| {
+        let delta = json!({"type": "text_delta", "text": text});
+        event(json!({"type": "content_block_delta", "index": 0, "delta": delta}))
+    });
+    let stop = json!({"stop_reason": "end_turn"});
+    let usage = json!({"output_tokens": output});
+    let tail = event(json!({"type": "message_delta", "delta": stop, "usage": usage}))
+        + &event(json!({"type": "message_stop"}));
+    shared.answer(head, words, tail)
+}
+
+/// Chat completions of OpenAI.
+async fn completions(State(shared): State<Arc<Shared>>) -> Response {
+    let (input, output) = TOKENS;
+    let event = |data: serde_json::Value| format!("data: {data}\n\n");
+    let words = WORDS.map(|text| {
+        event(json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]}))
+    });
+    let stop = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
+    let usage = json!({"prompt_tokens": input, "completion_tokens": output});
+    let tail = event(stop) + &event(json!({"choices": [], "usage": usage})) + "data: [DONE]\n\n";
+    shared.answer(String::new(), words, tail)
+}
+
+impl Shared {
+    fn answer(&self, head: String, words: [String; WORDS.len()], tail: String) -> Response {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let pieces = match self.mood {
+            Mood::Fails => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            Mood::Stalls => vec![head, words[0].clone()],
+            Mood::Writes => [head].into_iter().chain(words).chain([tail]).collect(),
+        };
+        let pieces = pieces
+            .into_iter()
+            .map(|piece| Ok::<_, Infallible>(Bytes::from(piece)));
+        let pieces = stream::iter(pieces);
+        let body = match self.mood {
+            Mood::Stalls => Body::from_stream(pieces.chain(stream::pending())),
+            Mood::Fails | Mood::Writes => Body::from_stream(pieces),
+        };
+        ([("content-type", "text/event-stream")], body).into_response()
+    }
+}

@@ -1,0 +1,26 @@
+//! The whole system: the server as a process, the workspace, the deck and the documents.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+/// What the tests share: the server as a process, its clients, a model that is no model.
+mod harness;
+
+/// What no client should send.
+mod bad_input;
+/// A server that is asked to stop while students answer and read.
+mod drain;
+/// The main job, from the first token to the feedback of each tier.
+mod journey;
+/// A server that is killed while students answer.
+mod kill;
+/// Real cases, by the thousand; run by `tests/real-data`.
+mod real_data;
+/// Whose data is whose, and which tokens open what.
+mod strangers;
+
+/// The cases that come with the server.
+mod deck;
+/// Who depends on whom, and what must be in no file.
+mod dependencies;
+/// Commands and paths that the documents name.
+mod readme;
