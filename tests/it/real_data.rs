@@ -193,14 +193,12 @@ fn has_words(record: &CaseRecord, words: &[String]) -> bool {
         .iter()
         .flat_map(|field| [&field.label, &field.text]);
     let options = record.options.iter().map(|option| &option.text);
-    let names = record
-        .specialty
-        .iter()
-        .chain(&record.topic)
-        .chain(&record.tags);
+    let names = record.specialty.iter().chain(&record.topic);
     let texts = vignette.chain(options).chain(names).chain([&record.stem]);
     let there: BTreeSet<String> = texts
-        .flat_map(|text| text.split(|c: char| !c.is_alphanumeric()))
+        .flat_map(|text| {
+            text.split(|c: char| !c.is_alphanumeric() && !('\u{300}'..='\u{36f}').contains(&c))
+        })
         .flat_map(search_words)
         .collect();
     words
