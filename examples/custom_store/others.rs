@@ -39,7 +39,7 @@ hand_on!(AnswerStore {
         user: UserId, after: Option<&PageCursor>, limit: PageLimit, consistency: &Consistency
     ) -> Page<Answer>;
     fn user_stats(user: UserId, consistency: &Consistency) -> UserStats;
-    fn next_case(user: UserId, filter: &CaseFilter) -> Option<NextCase>;
+    fn next_case(user: UserId, filter: &CaseFilter, consistency: &Consistency) -> Option<NextCase>;
 });
 
 hand_on!(CaseStore {

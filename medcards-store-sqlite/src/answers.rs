@@ -161,7 +161,12 @@ impl AnswerStore for SqliteStore {
         })
     }
 
-    async fn next_case(&self, user_id: UserId, filter: &CaseFilter) -> Result<Option<NextCase>> {
+    async fn next_case(
+        &self,
+        user_id: UserId,
+        filter: &CaseFilter,
+        _consistency: &Consistency,
+    ) -> Result<Option<NextCase>> {
         let filter = FilterColumns::of(filter);
         // Each user begins at a place of their own, so that students do not all walk the same way.
         let start = xxh3_64(user_id.as_bytes()).cast_signed();

@@ -60,11 +60,18 @@ pub trait AnswerStore: Debug + Display + Send + Sync + 'static {
     /// The case this user should see next, or `None` if no case passes the filter.
     ///
     /// A case the user has not answered, else the one whose last answer is longest ago. The same
-    /// user with the same answers gets the same case.
+    /// user with the same answers gets the same case. It knows the answers, and the cases, of a copy
+    /// that is as fresh as `consistency` says: with the token of an answer, at least that answer and
+    /// all before it.
     ///
     /// # Errors
     /// Those of the storage.
-    async fn next_case(&self, user_id: UserId, filter: &CaseFilter) -> Result<Option<NextCase>>;
+    async fn next_case(
+        &self,
+        user_id: UserId,
+        filter: &CaseFilter,
+        consistency: &Consistency,
+    ) -> Result<Option<NextCase>>;
 }
 
 /// What [`AnswerStore::record_answer`] stored or found.
@@ -152,7 +159,12 @@ impl<T: AnswerStore + ?Sized> AnswerStore for Arc<T> {
         (**self).user_stats(user_id, consistency).await
     }
 
-    async fn next_case(&self, user_id: UserId, filter: &CaseFilter) -> Result<Option<NextCase>> {
-        (**self).next_case(user_id, filter).await
+    async fn next_case(
+        &self,
+        user_id: UserId,
+        filter: &CaseFilter,
+        consistency: &Consistency,
+    ) -> Result<Option<NextCase>> {
+        (**self).next_case(user_id, filter, consistency).await
     }
 }

@@ -161,7 +161,11 @@ impl Medcards {
         user_id: UserId,
         filter: &CaseFilter,
     ) -> Result<Option<(ShownCase, NextCaseReason)>> {
-        match self.inner.store.next_case(user_id, filter).await? {
+        let store = &self.inner.store;
+        match store
+            .next_case(user_id, filter, &Consistency::Strong)
+            .await?
+        {
             Some(next) => {
                 let shown = self.show_case(user_id, next.case_id, None).await?;
                 Ok(Some((shown, next.reason)))

@@ -48,7 +48,7 @@ async fn stats(store: &dyn Store, user_id: UserId) -> UserStats {
 
 async fn next_case(store: &dyn Store, user_id: UserId) -> Option<NextCase> {
     store
-        .next_case(user_id, &CaseFilter::default())
+        .next_case(user_id, &CaseFilter::default(), &Consistency::Strong)
         .await
         .expect(WORKS)
 }
@@ -424,9 +424,13 @@ pub async fn the_next_case_passes_the_filter(store: Arc<dyn Store>) {
         specialty: specialty.map(str::to_owned),
         locale: locale.map(|tag| tag.parse().expect("it is a tag")),
     };
+    let filtered = async |filter: CaseFilter| {
+        let next = store.next_case(user_id, &filter, &Consistency::Strong);
+        next.await.expect(WORKS)
+    };
     for second in 0..2 {
         for filter in [filter(Some("PÉDIATRIE"), None), filter(None, Some("fr"))] {
-            let next = store.next_case(user_id, &filter).await.expect(WORKS);
+            let next = filtered(filter.clone()).await;
             assert_eq!(
                 next.map(|next| next.case_id),
                 Some(cases[1].id),
@@ -436,7 +440,7 @@ pub async fn the_next_case_passes_the_filter(store: Arc<dyn Store>) {
         record(&*store, &sample_answer(user_id, &cases[1], at(second))).await;
     }
     let none = filter(Some("Cardiology"), Some("fr"));
-    assert_eq!(store.next_case(user_id, &none).await.expect(WORKS), None);
+    assert_eq!(filtered(none).await, None);
 }
 
 /// The same user with the same answers gets the same case, whatever others do.
@@ -448,6 +452,36 @@ pub async fn the_next_case_is_the_same_for_the_same_answers(store: Arc<dyn Store
     for case in &cases {
         record(&*store, &sample_answer(other, case, at(2))).await;
         assert_eq!(next_case(&*store, one).await, next);
+    }
+}
+
+/// The token of the last answer, if there is one, makes the next case know that answer.
+pub async fn the_next_case_with_the_token_knows_the_answer(store: Arc<dyn Store>) {
+    let cases = publish_samples(&*store, 12).await;
+    let user_id = student(&*store, 1).await;
+    let mut consistency = Consistency::Strong;
+    let mut seen: Vec<CaseId> = Vec::new();
+    // Once round through unseen cases, and once more in the order in which they were answered.
+    for second in 0..24 {
+        let next = store
+            .next_case(user_id, &CaseFilter::default(), &consistency)
+            .await
+            .expect(WORKS)
+            .expect("there are cases");
+        match seen.len().checked_sub(cases.len()) {
+            None => assert!(
+                !seen.contains(&next.case_id),
+                "the case just answered comes again"
+            ),
+            Some(turn) => assert_eq!(next.case_id, seen[turn], "it was answered longest ago"),
+        }
+        seen.push(next.case_id);
+        let answered = cases.iter().find(|case| case.id == next.case_id);
+        let answered = answered.expect("it is a known case");
+        let recorded = record(&*store, &sample_answer(user_id, answered, at(second))).await;
+        consistency = recorded
+            .token
+            .map_or(Consistency::Strong, Consistency::AtLeast);
     }
 }
 

@@ -150,6 +150,7 @@ macro_rules! __store_checks {
                 then_the_next_case_is_the_one_answered_longest_ago
                 the_next_case_passes_the_filter
                 the_next_case_is_the_same_for_the_same_answers
+                the_next_case_with_the_token_knows_the_answer
                 a_new_version_of_a_seen_case_is_not_unseen
                 an_answer_keeps_the_version_that_was_seen
             }

@@ -127,7 +127,12 @@ impl AnswerStore for MemoryStore {
             }))
     }
 
-    async fn next_case(&self, user_id: UserId, filter: &CaseFilter) -> Result<Option<NextCase>> {
+    async fn next_case(
+        &self,
+        user_id: UserId,
+        filter: &CaseFilter,
+        _consistency: &Consistency,
+    ) -> Result<Option<NextCase>> {
         let state = self.state();
         let user = state.answers.by_user.get(&user_id);
         let last_answer = |case_id: &CaseId| user?.last_by_case.get(case_id).copied();

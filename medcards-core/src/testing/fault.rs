@@ -315,10 +315,14 @@ impl<T: AnswerStore> AnswerStore for Faulty<T> {
             .await
     }
 
-    async fn next_case(&self, user_id: UserId, filter: &CaseFilter) -> Result<Option<NextCase>> {
-        self.plan
-            .apply(Operation::NextCase, self.inner.next_case(user_id, filter))
-            .await
+    async fn next_case(
+        &self,
+        user_id: UserId,
+        filter: &CaseFilter,
+        consistency: &Consistency,
+    ) -> Result<Option<NextCase>> {
+        let call = self.inner.next_case(user_id, filter, consistency);
+        self.plan.apply(Operation::NextCase, call).await
     }
 }
 

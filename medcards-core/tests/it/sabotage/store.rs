@@ -144,7 +144,10 @@ impl AnswerStore for StoreSaboteur {
                     .update_settings(user_id, settings, SAMPLE_START)
                     .await?;
             }
-            "a_read_with_the_token_sees_the_write" => recorded.token = ReadToken::parse("1"),
+            "a_read_with_the_token_sees_the_write"
+            | "the_next_case_with_the_token_knows_the_answer" => {
+                recorded.token = ReadToken::parse("1");
+            }
             "a_dropped_recording_leaves_both_answer_and_event_or_neither" if !is_repeated => {
                 self.crowd.wait_for_another().await;
                 self.notes().finished.insert(id);
@@ -226,7 +229,12 @@ impl AnswerStore for StoreSaboteur {
         Ok(stats)
     }
 
-    async fn next_case(&self, user_id: UserId, filter: &CaseFilter) -> Result<Option<NextCase>> {
+    async fn next_case(
+        &self,
+        user_id: UserId,
+        filter: &CaseFilter,
+        consistency: &Consistency,
+    ) -> Result<Option<NextCase>> {
         let unseen = |case_id| NextCase {
             case_id,
             reason: NextCaseReason::Unseen,
@@ -240,7 +248,14 @@ impl AnswerStore for StoreSaboteur {
                 Ok(last.map(|case_id| NextCase { case_id, reason }))
             }
             "the_next_case_passes_the_filter" => {
-                self.inner.next_case(user_id, &CaseFilter::default()).await
+                let all = CaseFilter::default();
+                self.inner.next_case(user_id, &all, consistency).await
+            }
+            // Knows the cases, and no answer yet.
+            "the_next_case_with_the_token_knows_the_answer"
+                if matches!(consistency, Consistency::AtLeast(_)) =>
+            {
+                Ok(all.first().map(|case| unseen(case.id)))
             }
             "the_next_case_is_the_same_for_the_same_answers" => {
                 let turn = self.count.add(1).await as usize;
@@ -250,7 +265,7 @@ impl AnswerStore for StoreSaboteur {
                 let newer = all.iter().find(|case| case.version > CaseVersion::FIRST);
                 Ok(newer.map(|case| unseen(case.id)))
             }
-            _ => self.inner.next_case(user_id, filter).await,
+            _ => self.inner.next_case(user_id, filter, consistency).await,
         }
     }
 }
