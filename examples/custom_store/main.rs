@@ -20,8 +20,10 @@ use std::sync::Arc;
 use medcards::Result;
 use medcards::UserId;
 use medcards::app::{AnswerForm, Medcards};
+use medcards::case::CaseFilter;
 use medcards::memory::MemoryStore;
 use medcards::spend::{SpendLedger, SpendQuery};
+use medcards::store::Consistency;
 use medcards::user::UserKind;
 use medcards_examples::deck::load_deck;
 
@@ -50,8 +52,11 @@ async fn main() -> Result<()> {
     let student = medcards
         .ensure_user(UserId::new(medcards.now()), UserKind::Guest)
         .await?;
+    // Every read is at least as fresh as the last answer, on whichever copy of the data.
+    let mut fresh = Consistency::Strong;
     for _ in 0..3 {
-        let Some((shown, _)) = medcards.next_case(student.id, &Default::default()).await? else {
+        let any = CaseFilter::default();
+        let Some((shown, _)) = medcards.next_case(student.id, &any, &fresh).await? else {
             break;
         };
         let first = shown
@@ -65,7 +70,10 @@ async fn main() -> Result<()> {
         let submitted = medcards
             .submit_answer(student.id, shown.case.id, form)
             .await?;
-        let feedback = medcards.feedback(student.id, submitted.answer.id).await?;
+        fresh = Consistency::after(submitted.token);
+        let feedback = medcards
+            .feedback(student.id, submitted.answer.id, &fresh)
+            .await?;
         let first_line = feedback.text().lines().next().unwrap_or_default();
         println!(
             "  {} -> {first_line} ({})",

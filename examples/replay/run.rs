@@ -12,7 +12,7 @@ use medcards::moka::MokaCache;
 use medcards::providers::{FeedbackTemplate, price_of};
 use medcards::spend::{SpendQuery, SpendRow};
 use medcards::sqlite::{SqliteConfig, SqliteStore};
-use medcards::store::Store;
+use medcards::store::{Consistency, Store};
 use medcards::time::Clock;
 use medcards::user::UserKind;
 use medcards::{Timestamp, UserId, memory::MemoryStore};
@@ -312,7 +312,10 @@ async fn give(medcards: &Medcards, turn: Turn) -> Result<Done, Error> {
     let started = Instant::now();
     let submitted = medcards.submit_answer(user_id, case.id, form).await?;
     let recorded = Instant::now();
-    let resolution = medcards.feedback(user_id, submitted.answer.id).await?;
+    let fresh = Consistency::after(submitted.token);
+    let resolution = medcards
+        .feedback(user_id, submitted.answer.id, &fresh)
+        .await?;
     Ok(Done {
         resolution,
         is_repeated: submitted.is_repeated,

@@ -12,6 +12,7 @@
 //! use medcards_core::app::{AnswerForm, Medcards};
 //! use medcards_core::case::{CaseRecord, OptionRecord};
 //! use medcards_core::memory::MemoryStore;
+//! use medcards_core::store::Consistency;
 //! use medcards_core::{UserId, user::UserKind};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -35,7 +36,8 @@
 //! let student = medcards.ensure_user(UserId::new(medcards.now()), UserKind::Guest).await?;
 //! let choice = AnswerForm { options: vec!["B".into()], ..AnswerForm::default() };
 //! let submitted = medcards.submit_answer(student.id, published[0].case_id, choice).await?;
-//! let feedback = medcards.feedback(student.id, submitted.answer.id).await?;
+//! let fresh = Consistency::after(submitted.token);
+//! let feedback = medcards.feedback(student.id, submitted.answer.id, &fresh).await?;
 //! assert_eq!(feedback.tier().as_str(), "authored");
 //! assert!(feedback.text().contains("“Potassium”"));
 //! # Ok(())

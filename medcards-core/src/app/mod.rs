@@ -41,7 +41,7 @@ const USER_REMEMBERED_FOR: Duration = Duration::from_mins(1);
 ///
 /// ```
 /// # use medcards_core::{Result, app::{AnswerForm, Medcards}, case::CaseRecord};
-/// # use medcards_core::{memory::MemoryStore, user::UserKind, UserId};
+/// # use medcards_core::{memory::MemoryStore, store::Consistency, user::UserKind, UserId};
 /// # use std::sync::Arc;
 /// # async fn example(record: CaseRecord) -> Result<()> {
 /// let medcards = Medcards::builder(Arc::new(MemoryStore::new())).build().await?;
@@ -51,7 +51,9 @@ const USER_REMEMBERED_FOR: Duration = Duration::from_mins(1);
 /// let student = medcards.ensure_user(UserId::new(medcards.now()), UserKind::Guest).await?;
 /// let choice = AnswerForm { options: vec!["B".into()], ..AnswerForm::default() };
 /// let submitted = medcards.submit_answer(student.id, published[0].case_id, choice).await?;
-/// let feedback = medcards.feedback(student.id, submitted.answer.id).await?;
+/// // Read from any copy of the data that has the answer.
+/// let fresh = Consistency::after(submitted.token);
+/// let feedback = medcards.feedback(student.id, submitted.answer.id, &fresh).await?;
 /// println!("{} ({})", feedback.text(), feedback.tier());
 /// # Ok(())
 /// # }
@@ -154,18 +156,25 @@ impl Medcards {
 
     /// The case this student should see next, with the reason; `None` if no case passes the filter.
     ///
+    /// It is chosen by answers and cases as fresh as `consistency` says, and shown in its current
+    /// version. `None` is always as fresh as can be: a copy without a case may be behind.
+    ///
     /// # Errors
     /// Those of the store.
     pub async fn next_case(
         &self,
         user_id: UserId,
         filter: &CaseFilter,
+        consistency: &Consistency,
     ) -> Result<Option<(ShownCase, NextCaseReason)>> {
         let store = &self.inner.store;
-        match store
-            .next_case(user_id, filter, &Consistency::Strong)
-            .await?
-        {
+        let mut next = store.next_case(user_id, filter, consistency).await?;
+        if next.is_none() && *consistency != Consistency::Strong {
+            next = store
+                .next_case(user_id, filter, &Consistency::Strong)
+                .await?;
+        }
+        match next {
             Some(next) => {
                 let shown = self.show_case(user_id, next.case_id, None).await?;
                 Ok(Some((shown, next.reason)))
@@ -240,21 +249,28 @@ impl Medcards {
 
     /// The wish for feedback that belongs to an answer of this student.
     ///
+    /// An answer that a read of this consistency does not find is looked for once more with
+    /// [`Consistency::Strong`] before it counts as absent: the token may be of an earlier answer, or
+    /// the copy behind, and a student is never told that their answer does not exist.
+    ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if this student has no such answer.
     pub async fn feedback_request(
         &self,
         user_id: UserId,
         answer_id: AnswerId,
+        consistency: &Consistency,
     ) -> Result<Arc<FeedbackRequest>> {
         if let Some(request) = self.remembered_request(user_id, answer_id) {
             return Ok(request);
         }
-        let found = self
-            .inner
-            .store
-            .find_answer(user_id, answer_id, &Consistency::Strong)
-            .await?;
+        let store = &self.inner.store;
+        let mut found = store.find_answer(user_id, answer_id, consistency).await?;
+        if found.is_none() && *consistency != Consistency::Strong {
+            found = store
+                .find_answer(user_id, answer_id, &Consistency::Strong)
+                .await?;
+        }
         let answer = found.ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
@@ -278,13 +294,21 @@ impl Medcards {
         self.inner.requests.get(&(user_id, answer_id))
     }
 
-    /// The feedback on an answer of this student.
+    /// The feedback on an answer of this student, which is found as
+    /// [`feedback_request`](Self::feedback_request) finds it.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if this student has no such answer; those of the store, if the answer
     /// has to be read from it. The resolver itself always has feedback.
-    pub async fn feedback(&self, user_id: UserId, answer_id: AnswerId) -> Result<Resolution> {
-        let request = self.feedback_request(user_id, answer_id).await?;
+    pub async fn feedback(
+        &self,
+        user_id: UserId,
+        answer_id: AnswerId,
+        consistency: &Consistency,
+    ) -> Result<Resolution> {
+        let request = self
+            .feedback_request(user_id, answer_id, consistency)
+            .await?;
         Ok(self.inner.resolver.resolve(&request).await)
     }
 
@@ -296,8 +320,11 @@ impl Medcards {
         &self,
         user_id: UserId,
         answer_id: AnswerId,
+        consistency: &Consistency,
     ) -> Result<FeedbackStream> {
-        let request = self.feedback_request(user_id, answer_id).await?;
+        let request = self
+            .feedback_request(user_id, answer_id, consistency)
+            .await?;
         Ok(self.inner.resolver.resolve_stream((*request).clone()))
     }
 

@@ -165,7 +165,7 @@ pub async fn a_read_with_the_token_sees_the_write(store: Arc<dyn Store>) {
     for second in 0..20 {
         let answer = sample_answer(user_id, &cases[0], at(second));
         let token = record(&*store, &answer).await.token;
-        let consistency = token.map_or(Consistency::Strong, Consistency::AtLeast);
+        let consistency = Consistency::after(token);
         let found = store
             .find_answer(user_id, answer.id, &consistency)
             .await
@@ -479,9 +479,7 @@ pub async fn the_next_case_with_the_token_knows_the_answer(store: Arc<dyn Store>
         let answered = cases.iter().find(|case| case.id == next.case_id);
         let answered = answered.expect("it is a known case");
         let recorded = record(&*store, &sample_answer(user_id, answered, at(second))).await;
-        consistency = recorded
-            .token
-            .map_or(Consistency::Strong, Consistency::AtLeast);
+        consistency = Consistency::after(recorded.token);
     }
 }
 

@@ -17,12 +17,12 @@ use crate::id::{AnswerId, CaseId, UserId};
 use crate::store::{Consistency, Page, PageCursor, PageLimit};
 
 /// The answers of all users.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Answers {
     by_user: HashMap<UserId, UserAnswers>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct UserAnswers {
     by_id: HashMap<AnswerId, Answer>,
     by_instant: BTreeSet<(Timestamp, AnswerId)>,

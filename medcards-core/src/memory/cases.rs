@@ -20,7 +20,7 @@ use crate::store::Page;
 const SEARCH_RESULTS_MAX: usize = 1_000;
 
 /// All cases with all their versions.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Cases {
     by_id: BTreeMap<CaseId, Vec<Edition>>,
     by_name: HashMap<(String, String), CaseId>,
@@ -32,6 +32,7 @@ pub(super) struct Cases {
 type Rank = (Reverse<usize>, CaseId);
 
 /// One version of a case, ready to be searched.
+#[derive(Clone)]
 struct Edition {
     case: Arc<Case>,
     /// How many editions there were when it had been published: tells what a search began with.

@@ -9,7 +9,7 @@ use crate::shard::Bucket;
 use crate::{Error, ErrorKind, Result};
 
 /// The answer log, and how far its readers have come.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Log {
     /// The event at place `n` stands at index `n - 1`.
     events: Vec<Event>,

@@ -12,7 +12,7 @@ use crate::store::{Page, PageCursor, PageLimit};
 use crate::{Error, ErrorKind, Result};
 
 /// All precomputed feedback, in the order in which its keys were first kept.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Precomputed {
     kept: Vec<(FeedbackKey, Feedback<Shared>)>,
     index_by_key: HashMap<FeedbackKey, usize>,

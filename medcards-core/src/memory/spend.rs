@@ -13,7 +13,7 @@ use crate::spend::{
 };
 
 /// What was spent, saved and set aside.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Ledger {
     totals: Totals,
     reservations: HashMap<ReservationId, Held>,
@@ -30,13 +30,14 @@ struct Sums {
 }
 
 /// Money that a reservation holds. A settled one is remembered, so that it is not settled again.
+#[derive(Clone)]
 enum Held {
     Open { day: Date, amount: MicroDollars },
     Settled,
 }
 
 /// The micro-dollars of one day, in numbers too wide to saturate.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Day {
     set_aside: u128,
     spent: u128,

@@ -18,7 +18,7 @@ pub struct MemoryStore {
 }
 
 /// All the data of a store.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct State {
     pub(super) answers: Answers,
     pub(super) cases: Cases,
@@ -33,6 +33,14 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A store of its own with the data as they are now.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn copied(&self) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(self.state().clone())),
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

@@ -10,7 +10,7 @@ use crate::user::{User, UserSettings, UserStore};
 use crate::{Error, ErrorKind, Result};
 
 /// All users.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Users {
     by_id: HashMap<UserId, User>,
 }

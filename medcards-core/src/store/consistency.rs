@@ -3,7 +3,8 @@ use std::time::Duration;
 
 /// How fresh a read must be.
 ///
-/// A store with one copy of the data answers every read as [`Consistency::Strong`].
+/// A store with one copy of the data answers every read as [`Consistency::Strong`]. What a read of
+/// another consistency does not find may exist nevertheless; a strong one finds out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Consistency {
@@ -14,6 +15,15 @@ pub enum Consistency {
     /// The copy that takes the writes.
     #[default]
     Strong,
+}
+
+impl Consistency {
+    /// What a read needs that must see a write: the token which the write gave, else
+    /// [`Consistency::Strong`].
+    #[must_use]
+    pub fn after(token: Option<ReadToken>) -> Self {
+        token.map_or(Self::Strong, Self::AtLeast)
+    }
 }
 
 /// Proof of a write, handed to a later read so that it sees that write.

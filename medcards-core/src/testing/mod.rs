@@ -1,16 +1,18 @@
-//! Doubles for tests: a clock that is set by hand, a provider that follows a script, and faults
-//! around any backend.
+//! Doubles for tests: a clock that is set by hand, a provider that follows a script, a store
+//! whose replica is behind, and faults around any backend.
 
 mod clock;
 mod fault;
 mod prompt;
 mod provider;
+mod replica;
 mod sample;
 
 pub use clock::ManualClock;
 pub use fault::{FaultPlan, Faulty, Operation};
 pub use prompt::PlainPrompt;
 pub use provider::{Gate, Script, ScriptedProvider};
+pub use replica::ReplicatedStore;
 pub use sample::{
     SAMPLE_START, sample_answer, sample_case, sample_content, sample_feedback, sample_key,
     sample_record, sample_user_id,

@@ -19,6 +19,16 @@ mod store_behind_a_plan_without_faults {
     medcards_core::store_conformance!(make);
 }
 
+mod store_with_a_replica_that_is_often_behind {
+    use medcards_core::testing::ReplicatedStore;
+
+    async fn make() -> (ReplicatedStore, ()) {
+        (ReplicatedStore::catching_up_every(3), ())
+    }
+
+    medcards_core::store_conformance!(make);
+}
+
 mod cache {
     use medcards_core::memory::MemoryCache;
 

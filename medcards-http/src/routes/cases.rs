@@ -5,6 +5,7 @@ use medcards_core::CaseId;
 use medcards_core::answer::NextCaseReason;
 use medcards_core::app::ShownCase;
 use medcards_core::case::{CaseFilter, CaseQuery, CaseVersion, Difficulty, OptionOrder};
+use medcards_core::store::Consistency;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -229,7 +230,7 @@ pub(super) async fn next_case(
     let params = Params::read(&uri, &["specialty", "lang"])?;
     let next = app
         .medcards
-        .next_case(student.id, &filter(&params)?)
+        .next_case(student.id, &filter(&params)?, &Consistency::Strong)
         .await?;
     let (shown, reason) = next.ok_or(ProblemCode::NoCaseLeft)?;
     let reason = match reason {

@@ -13,6 +13,7 @@ use medcards_core::feedback::{
     Audience, Feedback, FeedbackEnd, FeedbackEvent, FeedbackRequest, FeedbackStream, Freshness,
     Origin, Resolution, ReviewState, Tier, authored_text,
 };
+use medcards_core::store::Consistency;
 use medcards_core::{AnswerId, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -140,7 +141,7 @@ async fn search(
         Some(request) => request,
         None => app
             .medcards
-            .feedback_request(caller.user_id, answer_id)
+            .feedback_request(caller.user_id, answer_id, &Consistency::Strong)
             .await
             .map_err(|error| Problem::from(error).or_not_found(ProblemCode::AnswerNotFound))?,
     };
