@@ -7,7 +7,7 @@ use medcards_core::answer::{
 };
 use medcards_core::case::{CaseFilter, CaseVersion, OptionOrder, OptionSet};
 use medcards_core::event::EventBody;
-use medcards_core::store::{Consistency, Page, PageCursor, PageLimit};
+use medcards_core::store::{Consistency, ListId, Page, PageCursor, PageLimit};
 use medcards_core::{AnswerId, CaseId, Error, ErrorKind, Result, UserId};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -18,7 +18,6 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::SqliteStore;
 use crate::cases::FilterColumns;
 use crate::column::{Columns, as_stored, micros};
-use crate::cursor::ListId;
 use crate::error;
 
 pub(crate) const RECORD: &str = "record answer";

@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use medcards_core::CaseId;
 use medcards_core::case::{Case, CaseVersion, Publication};
+use medcards_core::store::ListId;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-
-use crate::cursor::ListId;
 
 /// The most searches that are remembered, at most 20 kB each. One that was forgotten is done again
 /// when its next page is asked for.

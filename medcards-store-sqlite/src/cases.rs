@@ -5,7 +5,7 @@ use medcards_core::case::{
     Case, CaseContent, CaseFilter, CaseQuery, CaseStore, CaseVersion, Publication,
     PublicationOutcome, folded_words, search_words,
 };
-use medcards_core::store::Page;
+use medcards_core::store::{ListId, Page};
 use medcards_core::{CaseId, Error, ErrorKind, Result, Timestamp};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -15,7 +15,6 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::SqliteStore;
 use crate::case_cache::{CaseCache, Place};
 use crate::column::{Columns, micros};
-use crate::cursor::ListId;
 use crate::error::{self, Failure};
 use crate::writer::Write;
 

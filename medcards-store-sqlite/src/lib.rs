@@ -81,7 +81,6 @@ mod users;
 
 mod case_cache;
 mod column;
-mod cursor;
 mod error;
 mod file;
 mod migrate;

@@ -5,14 +5,13 @@ use medcards_core::feedback::{
     ReviewState, Shared,
 };
 use medcards_core::spend::MicroDollars;
-use medcards_core::store::{Page, PageCursor, PageLimit};
+use medcards_core::store::{ListId, Page, PageCursor, PageLimit};
 use medcards_core::{Error, ErrorKind, Result};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
 use crate::column::{Columns, micros, saturated};
-use crate::cursor::ListId;
 use crate::error::{self, Failure};
 use crate::writer::Write;
 

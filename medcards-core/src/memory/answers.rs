@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::MemoryStore;
 use super::cases::Cases;
-use super::page::{ListId, page, part};
+use super::page::page;
 use crate::Result;
 use crate::answer::{
     Answer, AnswerStore, NextCase, NextCaseReason, RecordOutcome, RecordedAnswer, UserStats,
@@ -14,7 +14,7 @@ use crate::answer::{
 use crate::case::CaseFilter;
 use crate::event::EventBody;
 use crate::id::{AnswerId, CaseId, UserId};
-use crate::store::{Consistency, Page, PageCursor, PageLimit};
+use crate::store::{Consistency, ListId, Page, PageCursor, PageLimit};
 
 /// The answers of all users.
 #[derive(Clone, Default)]
@@ -88,11 +88,11 @@ impl AnswerStore for MemoryStore {
         limit: PageLimit,
         _consistency: &Consistency,
     ) -> Result<Page<Answer>> {
-        let list = ListId::new(&format!("answers of {user_id}"));
+        let list = ListId::new("m1", &format!("answers of {user_id}"));
         let after = after.map(|cursor| {
-            let [instant, id] = list.place(cursor)?;
-            let instant = Timestamp::from_nanosecond(part(instant)?).ok();
-            Ok::<_, crate::Error>((instant.ok_or_else(PageCursor::unknown)?, part(id)?))
+            let (instant, id) = list.pair::<i128, AnswerId>(cursor)?;
+            let instant = Timestamp::from_nanosecond(instant).ok();
+            Ok::<_, crate::Error>((instant.ok_or_else(PageCursor::unknown)?, id))
         });
         let state = self.state();
         let Some(user) = state.answers.by_user.get(&user_id) else {

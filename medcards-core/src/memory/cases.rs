@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::MemoryStore;
-use super::page::{ListId, page, part};
+use super::page::page;
 use crate::Result;
 use crate::case::{
     Case, CaseContent, CaseFilter, CaseQuery, CaseStore, CaseVersion, Publication,
     PublicationOutcome, folded_words, search_words,
 };
 use crate::id::CaseId;
-use crate::store::Page;
+use crate::store::{ListId, Page};
 
 /// The most results of a search: nobody turns more pages, and ranking them all costs memory.
 const SEARCH_RESULTS_MAX: usize = 1_000;
@@ -153,12 +153,9 @@ impl Cases {
     }
 
     fn list(&self, query: &CaseQuery) -> Result<Page<Arc<Case>>> {
-        let list = ListId::new(&format!("cases {:?}", query.filter));
+        let list = ListId::new("m1", &format!("cases {:?}", query.filter));
         let start = match &query.after {
-            Some(cursor) => {
-                let [id] = list.place(cursor)?;
-                Bound::Excluded(part::<CaseId>(id)?)
-            }
+            Some(cursor) => Bound::Excluded(list.single::<CaseId>(cursor)?),
             None => Bound::Unbounded,
         };
         let cases = self
@@ -171,11 +168,11 @@ impl Cases {
     }
 
     fn search(&self, query: &CaseQuery, search: &str) -> Result<Page<Arc<Case>>> {
-        let list = ListId::new(&format!("search {search:?} {:?}", query.filter));
+        let list = ListId::new("m1", &format!("search {search:?} {:?}", query.filter));
         let (began, after) = match &query.after {
             Some(cursor) => {
-                let [began, score, id] = list.place(cursor)?;
-                (part(began)?, Some((Reverse(part(score)?), part(id)?)))
+                let (began, score, id) = list.triple(cursor)?;
+                (began, Some((Reverse(score), id)))
             }
             None => (self.published, None),
         };

@@ -3,12 +3,12 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 
 use super::MemoryStore;
-use super::page::{ListId, page, part};
+use super::page::page;
 use crate::feedback::{
     Feedback, FeedbackKey, KeyPage, KeyPosition, Origin, PrecomputedStore, Review, ReviewDecision,
     ReviewState, Shared,
 };
-use crate::store::{Page, PageCursor, PageLimit};
+use crate::store::{ListId, Page, PageCursor, PageLimit};
 use crate::{Error, ErrorKind, Result};
 
 /// All precomputed feedback, in the order in which its keys were first kept.
@@ -72,12 +72,9 @@ impl PrecomputedStore for MemoryStore {
         after: Option<&PageCursor>,
         limit: PageLimit,
     ) -> Result<Page<(FeedbackKey, Feedback<Shared>)>> {
-        let list = ListId::new(&format!("feedback {}", state.as_str()));
+        let list = ListId::new("m1", &format!("feedback {}", state.as_str()));
         let start: usize = match after {
-            Some(cursor) => {
-                let [index] = list.place(cursor)?;
-                part::<usize>(index)?.saturating_add(1)
-            }
+            Some(cursor) => list.single::<usize>(cursor)?.saturating_add(1),
             None => 0,
         };
         let precomputed = &self.state().precomputed;

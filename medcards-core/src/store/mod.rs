@@ -1,9 +1,11 @@
-//! What all stores share: pages, cursors and how fresh a read must be.
+//! What all stores share: pages, cursors, and how fresh a read must be.
 
 mod consistency;
+mod list;
 mod page;
 
 pub use consistency::{Consistency, ReadToken};
+pub use list::ListId;
 pub use page::{Page, PageCursor, PageLimit};
 
 use crate::answer::AnswerStore;
