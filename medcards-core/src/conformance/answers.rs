@@ -15,7 +15,7 @@ use crate::answer::{Answer, Confidence, NextCase, NextCaseReason, RecordOutcome,
 use crate::case::{CaseFilter, CaseQuery};
 use crate::event::EventBody;
 use crate::id::{AnswerId, CaseId, UserId};
-use crate::store::{Consistency, PageCursor, Store};
+use crate::store::{Consistency, PageCursor, ReadToken, Store};
 use crate::testing::{sample_answer, sample_content};
 
 /// How many callers do the same at once: more than any pool of connections.
@@ -171,6 +171,42 @@ pub async fn a_read_with_the_token_sees_the_write(store: Arc<dyn Store>) {
             .await
             .expect(WORKS);
         assert_eq!(found, Some(answer));
+    }
+}
+
+/// A token that another store gave, or nobody, makes no read fail or miss what is stored.
+pub async fn a_token_of_another_store_is_read_strong(store: Arc<dyn Store>) {
+    let cases = publish_samples(&*store, 9).await;
+    let user_id = student(&*store, 1).await;
+    let longest = "z".repeat(ReadToken::LEN_MAX);
+    let tokens = ["zz-unknown-1", "0", "-1", "0/0", "1:2:3", "{}", &longest];
+    for (second, token) in (0..).zip(tokens) {
+        let foreign = ReadToken::parse(token).expect("a token may have these characters");
+        let consistency = Consistency::AtLeast(foreign);
+        let next = store
+            .next_case(user_id, &CaseFilter::default(), &consistency)
+            .await
+            .expect(WORKS)
+            .expect("there are cases");
+        assert_eq!(next.reason, NextCaseReason::Unseen, "{token:?}");
+        let unseen = cases.iter().find(|case| case.id == next.case_id);
+        let answer = sample_answer(user_id, unseen.expect("it is a known case"), at(second));
+        record(&*store, &answer).await;
+
+        let found = store.find_answer(user_id, answer.id, &consistency).await;
+        assert_eq!(found.expect(WORKS).as_ref(), Some(&answer), "{token:?}");
+        let newest = store
+            .list_answers(user_id, None, limit(1), &consistency)
+            .await
+            .expect(WORKS);
+        assert_eq!(newest.items, [answer], "{token:?}");
+        let totals = store.user_stats(user_id, &consistency).await.expect(WORKS);
+        assert_eq!(totals, stats(&*store, user_id).await, "{token:?}");
+        let next = store
+            .next_case(user_id, &CaseFilter::default(), &consistency)
+            .await
+            .expect(WORKS);
+        assert_eq!(next, next_case(&*store, user_id).await, "{token:?}");
     }
 }
 

@@ -139,6 +139,7 @@ macro_rules! __store_checks {
                 two_users_may_use_the_same_answer_id
                 an_answer_of_another_user_is_not_found
                 a_read_with_the_token_sees_the_write
+                a_token_of_another_store_is_read_strong
                 a_dropped_recording_leaves_both_answer_and_event_or_neither
                 answers_are_listed_newest_first
                 pages_of_any_limit_hold_every_answer_once

@@ -8,7 +8,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Consistency {
-    /// Any copy that has seen the write which gave this token.
+    /// Any copy that has seen the write which gave this token. A token that the store does not know
+    /// is read as [`Consistency::Strong`].
     AtLeast(ReadToken),
     /// Any copy at most this far behind.
     Bounded(Duration),
@@ -30,6 +31,10 @@ impl Consistency {
 ///
 /// Opaque: only the store that made it reads it. At most 64 bytes of printable ASCII, so that it
 /// fits a header.
+///
+/// Clients keep tokens and send them on, also after the data have moved to another store. Such a
+/// token is never an error and never makes a read less fresh: a store puts into its tokens what tells
+/// its own apart, and answers any other with a strong read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ReadToken(Box<str>);
 
