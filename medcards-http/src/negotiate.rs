@@ -1,8 +1,34 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use medcards_core::store::{Consistency, ReadToken};
 
-use crate::problem::{Problem, ProblemCode};
+use crate::problem::{Problem, ProblemCode, name};
+
+/// Carries a [`ReadToken`] both ways, so that a student sees their own answer on any copy.
+pub(crate) const CONSISTENCY: HeaderName = name("medcards-consistency");
+
+/// How fresh a read must be: as the client's token says, else as fresh as can be.
+#[derive(Debug)]
+pub(crate) struct WantedConsistency(pub(crate) Consistency);
+
+impl<S: Send + Sync> FromRequestParts<S> for WantedConsistency {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get(CONSISTENCY) else {
+            return Ok(Self(Consistency::Strong));
+        };
+        let token = value.to_str().ok().and_then(ReadToken::parse);
+        let token = token.ok_or_else(|| {
+            Problem::new(ProblemCode::InvalidHeader).with_fault(
+                CONSISTENCY.as_str(),
+                "send it as an earlier response gave it",
+            )
+        })?;
+        Ok(Self(Consistency::AtLeast(token)))
+    }
+}
 
 /// In which form a feedback is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

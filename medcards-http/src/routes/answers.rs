@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{CONSISTENCY, json, mounted_at};
+use super::{json, mounted_at};
 use crate::api::Shared;
 use crate::auth::Student;
 use crate::body::JsonBody;
+use crate::negotiate::CONSISTENCY;
 use crate::params::PathId;
 use crate::problem::{Problem, ProblemCode};
 
@@ -149,9 +150,12 @@ impl<'a> SubmittedBody<'a> {
     responses(
         (status = 201, description = "The answer is recorded.", body = SubmittedBody<'_>, headers(
             ("location" = String, description = "Where the feedback is."),
-            ("medcards-consistency" = Option<String>, description = "Send it with a read that must see this answer."),
+            ("medcards-consistency" = Option<String>, description = "Send it with each read that must see this answer. If it is absent, forget an earlier one: a read without it is as fresh as can be."),
         )),
-        (status = 200, description = "It was recorded before, as it is here.", body = SubmittedBody<'_>),
+        (status = 200, description = "It was recorded before, as it is here.", body = SubmittedBody<'_>, headers(
+            ("location" = String, description = "Where the feedback is."),
+            ("medcards-consistency" = Option<String>, description = "As for a new answer."),
+        )),
         (status = 404, description = "`case_not_found`"),
         (status = 409, description = "`id_reused`: for an answer to another case"),
         (status = 422, description = "`invalid_answer`, `invalid_field`, `unknown_field`"),

@@ -5,7 +5,6 @@ use medcards_core::CaseId;
 use medcards_core::answer::NextCaseReason;
 use medcards_core::app::ShownCase;
 use medcards_core::case::{CaseFilter, CaseQuery, CaseVersion, Difficulty, OptionOrder};
-use medcards_core::store::Consistency;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -13,7 +12,7 @@ use uuid::Uuid;
 use super::{PageBody, json};
 use crate::api::Shared;
 use crate::auth::Student;
-use crate::negotiate::none_match_names;
+use crate::negotiate::{WantedConsistency, none_match_names};
 use crate::params::{Params, PathId, invalid};
 use crate::problem::{Problem, ProblemCode};
 
@@ -215,6 +214,7 @@ fn filter(params: &Params) -> Result<CaseFilter, Problem> {
     params(
         ("specialty" = Option<String>, Query, description = "Only cases of this specialty."),
         ("lang" = Option<String>, Query, description = "Only cases in this language."),
+        ("medcards-consistency" = Option<String>, Header, description = "What submitting an answer gave, to go on after that answer."),
     ),
     responses(
         (status = 200, description = "The case.", body = NextCaseBody<'_>),
@@ -225,12 +225,13 @@ fn filter(params: &Params) -> Result<CaseFilter, Problem> {
 pub(super) async fn next_case(
     State(app): State<Shared>,
     Student(student): Student,
+    WantedConsistency(consistency): WantedConsistency,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let params = Params::read(&uri, &["specialty", "lang"])?;
     let next = app
         .medcards
-        .next_case(student.id, &filter(&params)?, &Consistency::Strong)
+        .next_case(student.id, &filter(&params)?, &consistency)
         .await?;
     let (shown, reason) = next.ok_or(ProblemCode::NoCaseLeft)?;
     let reason = match reason {

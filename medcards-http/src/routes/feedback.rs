@@ -14,7 +14,7 @@ use medcards_core::feedback::{
     Origin, Resolution, ReviewState, Tier, authored_text,
 };
 use medcards_core::store::Consistency;
-use medcards_core::{AnswerId, Timestamp};
+use medcards_core::{AnswerId, Timestamp, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -22,7 +22,7 @@ use super::{NO_STORE, json_bytes};
 use crate::api::Shared;
 use crate::auth::Caller;
 use crate::drain::Drain;
-use crate::negotiate::WantedForm;
+use crate::negotiate::{WantedConsistency, WantedForm};
 use crate::params::PathId;
 use crate::problem::{Problem, ProblemCode, name};
 
@@ -101,7 +101,10 @@ struct Words<'a> {
     get,
     path = "/v1/answers/{id}/feedback",
     tag = "answers",
-    params(("id" = uuid::Uuid, Path, description = "The id of the answer.")),
+    params(
+        ("id" = uuid::Uuid, Path, description = "The id of the answer."),
+        ("medcards-consistency" = Option<String>, Header, description = "What submitting the answer, or a later one, gave."),
+    ),
     responses(
         (status = 200, description = "The feedback.", content(
             (FeedbackBody = "application/json"),
@@ -117,7 +120,9 @@ pub(super) async fn show_feedback(
     caller: Caller,
     PathId(answer_id): PathId<AnswerId>,
     form: WantedForm,
+    WantedConsistency(consistency): WantedConsistency,
 ) -> Result<Response, Problem> {
+    // An answer never changes: what is remembered of it is as fresh as can be.
     let remembered = app.medcards.remembered_request(caller.user_id, answer_id);
     if let Some(request) = &remembered
         && form == WantedForm::Json
@@ -126,25 +131,22 @@ pub(super) async fn show_feedback(
         return Ok(json_bytes(render(&resolution, None)));
     }
     // Boxed, so that the quick way above does not carry the size of the slow one.
-    Box::pin(search(app, caller, answer_id, form, remembered)).await
+    Box::pin(search(app, caller.user_id, answer_id, consistency, form)).await
 }
 
 /// Finds feedback that is not at hand.
 async fn search(
     app: Shared,
-    caller: Caller,
+    user_id: UserId,
     answer_id: AnswerId,
+    consistency: Consistency,
     form: WantedForm,
-    remembered: Option<Arc<FeedbackRequest>>,
 ) -> Result<Response, Problem> {
-    let request = match remembered {
-        Some(request) => request,
-        None => app
-            .medcards
-            .feedback_request(caller.user_id, answer_id, &Consistency::Strong)
-            .await
-            .map_err(|error| Problem::from(error).or_not_found(ProblemCode::AnswerNotFound))?,
-    };
+    let request = app
+        .medcards
+        .feedback_request(user_id, answer_id, &consistency)
+        .await
+        .map_err(|error| Problem::from(error).or_not_found(ProblemCode::AnswerNotFound))?;
     match form {
         WantedForm::EventStream => Ok(streamed(&app, request)),
         WantedForm::Json => {

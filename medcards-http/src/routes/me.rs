@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::Uri;
 use axum::response::Response;
 use futures_util::future::try_join_all;
 use medcards_core::answer::Answer;
@@ -13,10 +13,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{PageBody, consistency, json};
+use super::{PageBody, json};
 use crate::api::Shared;
 use crate::auth::Student;
 use crate::body::JsonBody;
+use crate::negotiate::WantedConsistency;
 use crate::params::Params;
 use crate::problem::{Problem, ProblemCode};
 
@@ -169,12 +170,11 @@ impl AnswerBody {
 pub(super) async fn list_answers(
     State(app): State<Shared>,
     Student(student): Student,
+    WantedConsistency(consistency): WantedConsistency,
     uri: Uri,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let params = Params::read(&uri, &["cursor", "limit"])?;
     let (after, limit) = params.page()?;
-    let consistency = consistency(&headers)?;
     let store = app.medcards.store();
     let page = store
         .list_answers(student.id, after.as_ref(), limit, &consistency)
@@ -246,12 +246,12 @@ struct StatsBody {
 pub(super) async fn show_stats(
     State(app): State<Shared>,
     Student(student): Student,
-    headers: HeaderMap,
+    WantedConsistency(consistency): WantedConsistency,
 ) -> Result<Response, Problem> {
     let stats = app
         .medcards
         .store()
-        .user_stats(student.id, &consistency(&headers)?)
+        .user_stats(student.id, &consistency)
         .await?;
     let (answered, correct, cases) = (stats.answered, stats.correct, stats.cases);
     Ok(json(&StatsBody {

@@ -12,23 +12,20 @@ mod openapi;
 mod probe;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use medcards_core::store::{Consistency, PageCursor, ReadToken};
+use medcards_core::store::PageCursor;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::Shared;
-use crate::problem::{Problem, ProblemCode, name};
+use crate::problem::{Problem, ProblemCode};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-
-/// Carries a [`ReadToken`] both ways, so that a student sees their own answer on any copy.
-const CONSISTENCY: HeaderName = name("medcards-consistency");
 
 /// All routes, with their descriptions.
 pub(crate) fn all() -> OpenApiRouter<Shared> {
@@ -103,20 +100,6 @@ fn json_bytes(bytes: Bytes) -> Response {
         .headers_mut()
         .insert(header::CACHE_CONTROL, NO_STORE);
     response
-}
-
-/// How fresh a read must be: as the client's token says, else as fresh as can be.
-fn consistency(headers: &HeaderMap) -> Result<Consistency, Problem> {
-    let Some(value) = headers.get(CONSISTENCY) else {
-        return Ok(Consistency::Strong);
-    };
-    let token = value.to_str().ok().and_then(ReadToken::parse);
-    token.map(Consistency::AtLeast).ok_or_else(|| {
-        Problem::new(ProblemCode::InvalidHeader).with_fault(
-            CONSISTENCY.as_str(),
-            "send it as an earlier response gave it",
-        )
-    })
 }
 
 /// What stands before `/v1` where the router is mounted beneath a path of the program's own.

@@ -14,6 +14,9 @@ mod cases;
 /// Recording answers, once each.
 mod answers;
 
+/// Reading one's own answers where copies of the data are behind.
+mod consistency;
+
 /// Feedback as JSON.
 mod feedback;
 

@@ -6,6 +6,7 @@ use http_body_util::BodyExt;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use medcards_core::app::Medcards;
 use medcards_core::memory::MemoryStore;
+use medcards_core::store::Store;
 use medcards_core::testing::{
     FaultPlan, Faulty, ManualClock, PlainPrompt, ScriptedProvider, sample_content,
 };
@@ -39,10 +40,23 @@ impl World {
     }
 
     pub(crate) async fn with(configure: impl FnOnce(HttpConfig) -> HttpConfig) -> Self {
-        let clock = Arc::new(ManualClock::default());
-        let provider = ScriptedProvider::new();
         let plan = FaultPlan::new();
         let store = Arc::new(Faulty::new(MemoryStore::new(), plan.clone()));
+        Self::made_of(store, plan, configure).await
+    }
+
+    /// One process more on this store.
+    pub(crate) async fn on(store: Arc<dyn Store>) -> Self {
+        Self::made_of(store, FaultPlan::new(), |config| config).await
+    }
+
+    async fn made_of(
+        store: Arc<dyn Store>,
+        plan: FaultPlan,
+        configure: impl FnOnce(HttpConfig) -> HttpConfig,
+    ) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let provider = ScriptedProvider::new();
         let medcards = Medcards::builder(store)
             .ai(Arc::new(provider.clone()), Arc::new(PlainPrompt::default()))
             .clock(Arc::clone(&clock) as _)
