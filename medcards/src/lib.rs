@@ -3,12 +3,13 @@
 //! # Modules
 //!
 //! Everything of `medcards-core` is at the root. Each sibling that is switched on is a module; all
-//! are on by default, and each only adds.
+//! but `postgres` are on by default, and each only adds.
 //!
 //! | module | crate | feature |
 //! | --- | --- | --- |
 //! | `http` | `medcards-http` | `http` |
 //! | `moka` | `medcards-cache` | `moka` |
+//! | `postgres` | `medcards-store-pg` | `postgres` |
 //! | `providers` | `medcards-ai` | `ai` |
 //! | `sqlite` | `medcards-store-sqlite` | `sqlite` |
 //!
@@ -28,6 +29,10 @@ pub use medcards_cache as moka;
 #[cfg(feature = "ai")]
 #[doc(inline)]
 pub use medcards_ai as providers;
+
+#[cfg(feature = "postgres")]
+#[doc(inline)]
+pub use medcards_store_pg as postgres;
 
 #[cfg(feature = "sqlite")]
 #[doc(inline)]

@@ -61,10 +61,11 @@ const OF_CORE: [&str; 49] = [
 const NOWHERE: [&str; 3] = ["native-tls", "openssl-sys", "ring"];
 
 /// The types that only the wiring of the server names together.
-const BACKENDS: [&str; 4] = [
+const BACKENDS: [&str; 5] = [
     "AnthropicProvider",
     "MokaCache",
     "OpenAiProvider",
+    "PgStore",
     "SqliteStore",
 ];
 
@@ -124,6 +125,7 @@ fn core_is_built_from_a_short_list_of_crates() {
 #[test]
 fn a_sibling_knows_core_and_no_other_sibling() {
     for sibling in [
+        "medcards-store-pg",
         "medcards-store-sqlite",
         "medcards-cache",
         "medcards-ai",

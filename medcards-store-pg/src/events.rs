@@ -1,0 +1,108 @@
+use async_trait::async_trait;
+use medcards_core::event::{
+    EVENTS_PER_READ_MAX, Event, EventBody, EventLog, LogPosition, ReaderName,
+};
+use medcards_core::shard::Bucket;
+use medcards_core::{Error, ErrorKind, Result, UserId};
+use sqlx::postgres::PgRow;
+
+use crate::PgStore;
+use crate::column::{Columns, saturated};
+use crate::error;
+
+const READ: &str = "read events";
+const FIND_CURSOR: &str = "find cursor";
+const MOVE_CURSOR: &str = "move cursor";
+
+/// Transactions that are open may still commit events; nothing at or after the oldest of them is
+/// shown, so what is shown is complete.
+const READ_SQL: &str = "
+SELECT transaction_id::text::bigint, sequence, user_id, body::text
+FROM events
+WHERE (transaction_id, sequence) > ($1::bigint::text::xid8, $2)
+  AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY transaction_id, sequence
+LIMIT $3";
+
+const FIND_CURSOR_SQL: &str =
+    "SELECT transaction_id::text::bigint, sequence FROM cursors WHERE reader = $1";
+
+/// Changes a row only if the reader is where the caller thinks. A reader without a row is at 0:0.
+const MOVE_CURSOR_SQL: &str = "
+INSERT INTO cursors (reader, transaction_id, sequence)
+SELECT $1, $4::bigint::text::xid8, $5
+WHERE ($2::bigint = 0 AND $3::bigint = 0) OR EXISTS (SELECT FROM cursors WHERE reader = $1)
+ON CONFLICT (reader) DO UPDATE
+SET transaction_id = excluded.transaction_id, sequence = excluded.sequence
+WHERE cursors.transaction_id = $2::bigint::text::xid8 AND cursors.sequence = $3
+RETURNING 1";
+
+#[async_trait]
+impl EventLog for PgStore {
+    async fn read_events(&self, after: LogPosition, limit: usize) -> Result<Vec<Event>> {
+        let rows = self.read_primary(READ, || {
+            sqlx::query(READ_SQL)
+                .bind(saturated(after.transaction))
+                .bind(saturated(after.sequence))
+                .bind(limit.min(EVENTS_PER_READ_MAX) as i64)
+        });
+        let events: Option<Vec<_>> = rows.await?.iter().map(read_event).collect();
+        events.ok_or_else(|| error::corrupt(READ, "event"))
+    }
+
+    async fn find_cursor(&self, reader: &ReaderName) -> Result<LogPosition> {
+        let find = || sqlx::query(FIND_CURSOR_SQL).bind(reader.as_str().to_owned());
+        let rows = self.read_primary(FIND_CURSOR, find).await?;
+        let Some(row) = rows.first() else {
+            return Ok(LogPosition::START);
+        };
+        read_position(&mut Columns::of(row)).ok_or_else(|| error::corrupt(FIND_CURSOR, "cursor"))
+    }
+
+    async fn move_cursor(
+        &self,
+        reader: &ReaderName,
+        from: LogPosition,
+        to: LogPosition,
+    ) -> Result<()> {
+        if to < from {
+            let context = "a reader does not go back: move it forward";
+            return Err(Error::new(ErrorKind::Invalid, MOVE_CURSOR, context));
+        }
+        // Run twice, it would find the reader where it moved it to and say that another did.
+        let moved = self.primary().fetch_once(
+            sqlx::query(MOVE_CURSOR_SQL)
+                .bind(reader.as_str().to_owned())
+                .bind(saturated(from.transaction))
+                .bind(saturated(from.sequence))
+                .bind(saturated(to.transaction))
+                .bind(saturated(to.sequence)),
+        );
+        let moved = moved.await.map_err(|failure| failure.during(MOVE_CURSOR))?;
+        if !moved.is_empty() {
+            return Ok(());
+        }
+        let context = "another process moved it: read it again";
+        Err(Error::new(ErrorKind::Conflict, MOVE_CURSOR, context))
+    }
+}
+
+fn read_position(columns: &mut Columns<'_>) -> Option<LogPosition> {
+    Some(LogPosition {
+        transaction: columns.number()?,
+        sequence: columns.number()?,
+    })
+}
+
+fn read_event(row: &PgRow) -> Option<Event> {
+    let mut columns = Columns::of(row);
+    let position = read_position(&mut columns)?;
+    let user_id = UserId::from_uuid(columns.id()?);
+    let body: EventBody = serde_json::from_str(columns.next()?).ok()?;
+    Some(Event {
+        position,
+        user_id,
+        bucket: Bucket::of(&user_id),
+        body,
+    })
+}
