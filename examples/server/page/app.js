@@ -13,6 +13,8 @@ const SUGGESTION_PAGES_MAX = 3;
 
 /** What is on the page: one case, and what was done with it. */
 const now = { shown: null, answered: null, pending: null, sure: null, reading: null, list: null };
+/** What the last answer gave to be seen by later reads; null if it gave nothing. */
+let consistency = null;
 /** Counts what was asked for, so that a late reply to an old wish is dropped. */
 let wish = 0;
 
@@ -33,6 +35,7 @@ async function send(path, { method = "GET", body, accept = "application/json", s
   const headers = { accept };
   if (!bare) headers.authorization = `Bearer ${await token()}`;
   if (body !== undefined) headers["content-type"] = "application/json";
+  if (method === "GET" && consistency) headers["medcards-consistency"] = consistency;
   const reply = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal, cache: "no-store" });
   if (reply.ok) return reply;
   const problem = await reply.json().catch(() => ({}));
@@ -68,8 +71,8 @@ function heldToken() {
   return held;
 }
 const wasGuest = () => Boolean(heldToken()?.guest);
-function useToken(value, guest) { held = { token: value, guest }; keep(TOKEN, JSON.stringify(held)); }
-function forgetToken() { held = null; keep(TOKEN, "null"); }
+function useToken(value, guest) { held = { token: value, guest }; consistency = null; keep(TOKEN, JSON.stringify(held)); }
+function forgetToken() { held = null; consistency = null; keep(TOKEN, "null"); }
 
 let becoming = null;
 async function token() {
@@ -245,7 +248,10 @@ async function submit() {
   fill($("submit"), "Sending…");
   try {
     const path = `/v1/cases/${encodeURIComponent(now.shown.id)}/answers`;
-    const answered = await (await persist(path, { method: "POST", body })).json();
+    const reply = await persist(path, { method: "POST", body });
+    // One of an earlier answer does not cover this one: without any, reads are as fresh as can be.
+    consistency = reply.headers.get("medcards-consistency");
+    const answered = await reply.json();
     if (mine !== wish) return;
     notice("");
     drawOutcome(answered);
