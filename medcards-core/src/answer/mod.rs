@@ -48,7 +48,7 @@ pub struct Answer {
     pub time_to_answer_ms: Option<u32>,
     /// How sure the student was, if asked.
     pub confidence: Option<Confidence>,
-    /// The instant inside the id, to the millisecond.
+    /// The instant inside the id, to the millisecond; see [`AnswerStore::record_answer`].
     pub created_at: Timestamp,
 }
 

@@ -18,9 +18,13 @@ pub trait AnswerStore: Debug + Display + Send + Sync + 'static {
     /// whatever the new one says; nothing is written and no event is added. When this returns `Ok`,
     /// the answer survives a crash of the process and, with default settings, of the machine.
     ///
+    /// [`Answer::created_at`] must be the instant inside the id ([`AnswerId::instant`]), so that an
+    /// answer sent again is looked for where the first one is.
+    ///
     /// # Errors
     /// Those of the storage. After [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) the answer may
-    /// or may not be stored; recording it again finds out.
+    /// or may not be stored; recording it again finds out. A store that files answers by month
+    /// refuses another `created_at` with [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
     ///
     /// # Cancel safety
     /// A dropped future leaves the answer and its event either both stored or neither.

@@ -84,7 +84,9 @@ pub(super) async fn case(store: &dyn Store, case_id: CaseId) -> Arc<Case> {
         .expect("a published case is found")
 }
 
+/// Records an answer, whose instant must be that of its id: a store may refuse another.
 pub(super) async fn record(store: &dyn Store, answer: &Answer) -> RecordedAnswer {
+    assert_eq!(Some(answer.created_at), answer.id.instant());
     store.record_answer(answer.clone()).await.expect(WORKS)
 }
 
