@@ -24,3 +24,8 @@ mod deck;
 mod dependencies;
 /// Commands and paths that the documents name.
 mod readme;
+
+/// The clusters that the tests of all crates start.
+mod pg_clusters;
+/// The proxy that breaks what goes over TCP.
+mod pg_network;

@@ -1,0 +1,17 @@
+//! Real servers and broken networks for the tests of all crates: [`pg`] starts PostgreSQL clusters,
+//! their replicas and PgBouncer, [`proxy`] breaks what goes over TCP.
+//!
+//! Everything here panics with clear words where a test cannot go on. Linux only, because it reads
+//! `/proc`. What has to be installed is installed by `./tests/run`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "this is test support: what cannot go on panics"
+)]
+
+pub mod pg;
+pub mod proxy;
+
+mod port;
+mod wait;
