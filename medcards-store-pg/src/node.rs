@@ -1,6 +1,8 @@
 //! One server and the connections to it.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use deadpool::Runtime;
@@ -42,7 +44,13 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(hosts: Vec<PgConnectOptions>, role: Role, limits: Limits) -> Result<Self> {
+    /// Nodes that lead to the same hosts share what is known of their timelines.
+    pub(crate) fn new(
+        hosts: Vec<PgConnectOptions>,
+        role: Role,
+        timeline: Arc<AtomicU32>,
+        limits: Limits,
+    ) -> Result<Self> {
         let name = name_of(&hosts);
         let settings = settings(&limits);
         let hosts = match limits.pooling {
@@ -57,7 +65,7 @@ impl Node {
                 .map(|host| host.statement_cache_capacity(0).extra_float_digits(None))
                 .collect(),
         };
-        let connector = Connector::new(hosts, role, limits.pooling, limits.statement_timeout);
+        let connector = Connector::new(hosts, role, timeline, &limits);
         let sessions = Sessions::builder(connector)
             .max_size(limits.connections_max as usize)
             .wait_timeout(Some(LEASE_WAIT_MAX))
@@ -97,12 +105,16 @@ impl Node {
             };
             if failure.is_of_clash() && clashes < CLASHES_MAX {
                 clashes += 1;
-            } else if failure.is_of_dead_link() && is_first {
-                is_first = false;
+                continue;
+            }
+            if failure.is_of_link() {
+                // Others that wait in the pool lead to the same place.
                 self.forget_idle();
-            } else {
+            }
+            if !failure.is_of_dead_link() || !is_first {
                 return Err(failure);
             }
+            is_first = false;
         }
     }
 

@@ -82,7 +82,12 @@ impl Replicas {
     pub(crate) fn new(config: &PgConfig, primary: Node) -> Result<Self> {
         let replica = |host: &sqlx::postgres::PgConnectOptions| {
             Ok(Replica {
-                node: Node::new(vec![host.clone()], Role::Any, config.limits())?,
+                node: Node::new(
+                    vec![host.clone()],
+                    Role::Any,
+                    Arc::default(),
+                    config.limits(),
+                )?,
                 is_healthy: AtomicBool::new(false),
                 successes: AtomicU64::new(0),
                 replayed: AtomicI64::new(0),

@@ -5,10 +5,13 @@
 //! server rolls back, and nobody else ever gets a connection inside somebody's transaction.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, RecycleError, RecycleResult};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, PgConnection, Postgres, Row, SqlSafeStr};
@@ -16,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::Pooling;
 use crate::error::Failure;
+use crate::node::Limits;
 
 /// A statement with its values.
 pub(crate) type Statement = Query<'static, Postgres, PgArguments>;
@@ -26,6 +30,10 @@ pub(crate) type Sessions = Pool<Connector>;
 /// How long one host may take to take a connection: three lost packets on a slow network.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(3);
 
+/// How long the other hosts are waited for once one has answered: to hear of a promotion, and still
+/// be quick where one of them is gone.
+const SURVEY_GRACE: Duration = Duration::from_millis(250);
+
 /// How long a connection is used: so that those of a host that moved, or of a server that was added
 /// behind a balancer, are made anew some day. A tenth of it is spread by the age of the pool.
 const LIFETIME_MAX: Duration = Duration::from_secs(30 * 60);
@@ -34,7 +42,9 @@ const LIFETIME_MAX: Duration = Duration::from_secs(30 * 60);
 /// was passed, a silent network says nothing.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
 
-const IS_STANDBY_SQL: &str = "SELECT pg_is_in_recovery()";
+/// The file that is written to; null on a standby.
+const TIMELINE_SQL: &str = "
+SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_lsn()) END";
 
 /// What a host must be to be connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +57,10 @@ pub(crate) enum Role {
 
 /// Makes connections.
 pub(crate) struct Connector {
-    /// Where a server may be, in the order of preference.
+    /// Where a server may be.
     hosts: Vec<PgConnectOptions>,
-    /// The host that was right last time.
-    preferred: AtomicUsize,
+    /// The newest timeline that this store has seen on any of its connections.
+    timeline: Arc<AtomicU32>,
     role: Role,
     pooling: Pooling,
     statement_timeout: Duration,
@@ -60,15 +70,15 @@ impl Connector {
     pub(crate) fn new(
         hosts: Vec<PgConnectOptions>,
         role: Role,
-        pooling: Pooling,
-        statement_timeout: Duration,
+        timeline: Arc<AtomicU32>,
+        limits: &Limits,
     ) -> Self {
         Self {
             hosts,
-            preferred: AtomicUsize::new(0),
+            timeline,
             role,
-            pooling,
-            statement_timeout,
+            pooling: limits.pooling,
+            statement_timeout: limits.statement_timeout,
         }
     }
 
@@ -77,42 +87,76 @@ impl Connector {
         self.statement_timeout + ANSWER_GRACE
     }
 
-    /// Connects to the first host that is what it must be, beginning with the last that was.
+    /// Connects to the host that was promoted last of those that answer.
+    ///
+    /// A primary that was failed over and came back by itself also takes writes, but on a timeline
+    /// that ended: what is written there is lost. So all hosts are asked, and once one has answered,
+    /// those that are silent are not waited for long.
     pub(crate) async fn connect(&self) -> Result<PgConnection, Failure> {
-        let first = self.preferred.load(Ordering::Relaxed);
+        let mut asked: FuturesUnordered<_> = self
+            .hosts
+            .iter()
+            .map(|host| self.connect_to(host))
+            .collect();
         let mut failure = Failure::NoPrimary;
-        for step in 0..self.hosts.len() {
-            let at = (first + step) % self.hosts.len();
-            match self.connect_to(&self.hosts[at]).await {
-                Ok(connection) => {
-                    self.preferred.store(at, Ordering::Relaxed);
-                    return Ok(connection);
+        let mut best: Option<Found> = None;
+        let mut patience = CONNECT_WAIT_MAX * 2;
+        while let Ok(Some(connected)) = timeout(patience, asked.next()).await {
+            match connected {
+                Ok(found) => {
+                    patience = SURVEY_GRACE;
+                    if best
+                        .as_ref()
+                        .is_none_or(|best| found.timeline > best.timeline)
+                    {
+                        best = Some(found);
+                    }
                 }
                 // What a standby says matters less than why no other host could be reached.
                 Err(Failure::NoPrimary) => {}
                 Err(other) => failure = other,
             }
         }
-        Err(failure)
+        Ok(best.ok_or(failure)?.connection)
     }
 
-    async fn connect_to(&self, host: &PgConnectOptions) -> Result<PgConnection, Failure> {
+    /// Connects to a host, if it is what it must be and not on a timeline that ended.
+    async fn connect_to(&self, host: &PgConnectOptions) -> Result<Found, Failure> {
         let connecting = async {
             let mut connection = host.connect().await?;
+            let mut timeline = 0;
             if self.role == Role::Primary {
-                let row = sqlx::raw_sql(IS_STANDBY_SQL)
+                let row = sqlx::raw_sql(TIMELINE_SQL)
                     .fetch_one(&mut connection)
                     .await?;
-                if row.try_get(0)? {
-                    return Err(Failure::NoPrimary);
-                }
+                let file: Option<&str> = row.try_get(0)?;
+                timeline = file.and_then(timeline_of).ok_or(Failure::NoPrimary)?;
             }
-            Ok(connection)
+            Ok(Found {
+                connection,
+                timeline,
+            })
         };
-        timeout(CONNECT_WAIT_MAX, connecting)
+        let found = timeout(CONNECT_WAIT_MAX, connecting)
             .await
-            .unwrap_or(Err(Failure::NotReached))
+            .unwrap_or(Err(Failure::NotReached))?;
+        let newest = self.timeline.fetch_max(found.timeline, Ordering::AcqRel);
+        match found.timeline < newest {
+            true => Err(Failure::NoPrimary),
+            false => Ok(found),
+        }
     }
+}
+
+/// A connection to a host, and the timeline of a host that takes writes.
+struct Found {
+    connection: PgConnection,
+    timeline: u32,
+}
+
+/// The timeline in the name of a file of the write-ahead log: its first eight hexadecimal digits.
+fn timeline_of(file: &str) -> Option<u32> {
+    u32::from_str_radix(file.get(..8)?, 16).ok()
 }
 
 impl fmt::Debug for Connector {

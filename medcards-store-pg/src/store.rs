@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use medcards_core::store::{Consistency, ReadToken};
+use medcards_core::store::Consistency;
 use medcards_core::{Error, ErrorKind, Result, Timestamp};
 use sqlx::postgres::PgRow;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -31,7 +31,7 @@ SELECT now(), current_setting('server_version_num')::int,
 
 /// An event of a transaction that this server has not begun yet comes from another server.
 const NEWEST_EVENT_SQL: &str =
-    "SELECT transaction_id::text::bigint FROM events ORDER BY transaction_id DESC LIMIT 1";
+    "SELECT transaction_id::text::bigint FROM events ORDER BY events.transaction_id DESC LIMIT 1";
 
 /// A store in PostgreSQL, with every store ability.
 ///
@@ -80,12 +80,16 @@ impl PgStore {
     /// Outside of a Tokio runtime.
     pub async fn open(config: PgConfig) -> Result<Self> {
         let config = config.checked()?;
-        let primary = Node::new(config.primary().to_vec(), Role::Primary, config.limits())?;
-        let limits = Limits {
+        let timeline = Arc::default();
+        let node = |limits| {
+            let hosts = config.primary().to_vec();
+            Node::new(hosts, Role::Primary, Arc::clone(&timeline), limits)
+        };
+        let primary = node(config.limits())?;
+        let writer = node(Limits {
             connections_max: config.writers(),
             ..config.limits()
-        };
-        let writer = Node::new(config.primary().to_vec(), Role::Primary, limits)?;
+        })?;
         let failed = |failure: Failure| failure.during(OPEN);
         let partitions = Arc::new(Partitions::new(config.retention()));
         partitions.learn_time(check_server(&primary).await?);
@@ -199,15 +203,6 @@ impl PgStore {
     ) -> Result<Vec<PgRow>> {
         let fetched = self.primary().fetch(statement).await;
         fetched.map_err(|failure| failure.during(operation))
-    }
-
-    /// The token of what was committed until now.
-    #[expect(
-        dead_code,
-        reason = "settings need no token: users are read from the primary"
-    )]
-    pub(crate) async fn token(&self) -> Option<ReadToken> {
-        self.opened.replicas.token(self.primary()).await
     }
 }
 
