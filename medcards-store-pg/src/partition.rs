@@ -8,10 +8,12 @@ use std::sync::{Mutex, PoisonError};
 use medcards_core::jiff::tz::TimeZone;
 use medcards_core::{Error, ErrorKind, Timestamp};
 use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgRow;
 
+use crate::column::Columns;
 use crate::config::Retention;
 use crate::error::Failure;
-use crate::node::{Node, transact};
+use crate::node::{Node, Transaction, transact};
 use crate::store::Lock;
 
 /// The years that answers may be of: what lies outside comes from a broken clock.
@@ -134,20 +136,14 @@ impl Partitions {
         let table = month.table();
         transact!(node, |transaction| {
             transaction.execute(Lock::Partitions.take()).await?;
-            let find = sqlx::query(FIND_SQL).bind(table.clone());
-            let row = transaction.fetch_optional(find).await?;
-            let found = row.as_ref().and_then(|row| {
-                let mut columns = crate::column::Columns::of(row);
-                Some((columns.next::<bool>()?, columns.next::<bool>()?))
-            });
-            match found {
-                Some((true, true)) => Ok(()),
-                Some((true, false)) => Err(Failure::Refused(Error::new(
+            match look_at(&mut transaction, month).await? {
+                Is::Attached => Ok(()),
+                Is::Detached => Err(Failure::Refused(Error::new(
                     ErrorKind::Invalid,
                     "make partition",
                     format!("{table} was detached: answers of {month} are not kept any more"),
                 ))),
-                _ => {
+                Is::Missing => {
                     let sql = make_sql(month);
                     transaction.lease().run(AssertSqlSafe(sql)).await?;
                     tracing::info!(partition = %table, "a partition was made");
@@ -182,7 +178,7 @@ impl Partitions {
                     month.table()
                 );
                 self.forget(month);
-                if change(node, sql).await? {
+                if change(node, month, Is::Attached, sql).await? {
                     tracing::info!(partition = %month.table(), "a partition was detached");
                     detached += 1;
                 }
@@ -190,8 +186,8 @@ impl Partitions {
         }
         if matches!(self.retention, Retention::Drop(_)) {
             for month in months(node, LIST_DETACHED_SQL).await? {
-                if month.0 < oldest && change(node, format!("DROP TABLE {}", month.table())).await?
-                {
+                let sql = format!("DROP TABLE {}", month.table());
+                if month.0 < oldest && change(node, month, Is::Detached, sql).await? {
                     tracing::info!(partition = %month.table(), "a detached partition was dropped");
                     dropped += 1;
                 }
@@ -210,19 +206,42 @@ async fn months(node: &Node, sql: &'static str) -> Result<Vec<Month>, Failure> {
     let rows = node.fetch(|| sqlx::query(sql)).await?;
     let names = rows
         .iter()
-        .filter_map(|row| crate::column::Columns::of(row).next::<String>());
+        .filter_map(|row| Columns::of(row).next::<String>());
     Ok(names.filter_map(|name| Month::named(&name)).collect())
 }
 
-/// Changes a table; `false` if its lock was not had in time, or another process was faster.
-async fn change(node: &Node, sql: String) -> Result<bool, Failure> {
+/// What a table of a month is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Is {
+    Attached,
+    Detached,
+    Missing,
+}
+
+async fn look_at(transaction: &mut Transaction<'_>, month: Month) -> Result<Is, Failure> {
+    let find = sqlx::query(FIND_SQL).bind(month.table());
+    let row = transaction.fetch_optional(find).await?;
+    let read = |row: &PgRow| {
+        let mut columns = Columns::of(row);
+        Some(match (columns.next::<bool>()?, columns.next::<bool>()?) {
+            (_, true) => Is::Attached,
+            (true, false) => Is::Detached,
+            (false, false) => Is::Missing,
+        })
+    };
+    row.as_ref()
+        .and_then(read)
+        .ok_or(Failure::Unreadable("partition"))
+}
+
+/// Changes the table of a month that is as it should be; `false` if its lock was not had in time,
+/// or another process was faster.
+async fn change(node: &Node, month: Month, is: Is, sql: String) -> Result<bool, Failure> {
     let done: Result<bool, Failure> = transact!(node, |transaction| {
         transaction.lease().run(RETIRE_LOCK_TIMEOUT_SQL).await?;
         let rows = transaction.fetch(Lock::Partitions.try_take()).await?;
-        let has_lock = rows
-            .first()
-            .and_then(|row| crate::column::Columns::of(row).next::<bool>());
-        if has_lock != Some(true) {
+        let has_lock = rows.first().and_then(|row| Columns::of(row).next::<bool>());
+        if has_lock != Some(true) || look_at(&mut transaction, month).await? != is {
             return Ok(false);
         }
         transaction.lease().run(AssertSqlSafe(sql.clone())).await?;
