@@ -15,13 +15,14 @@ const FIND_CURSOR: &str = "find cursor";
 const MOVE_CURSOR: &str = "move cursor";
 
 /// Transactions that are open may still commit events; nothing at or after the oldest of them is
-/// shown, so what is shown is complete.
+/// shown, so what is shown is complete. The order names the table, because the bare name would mean
+/// the column that is returned, by which no index is ordered.
 const READ_SQL: &str = "
 SELECT transaction_id::text::bigint, sequence, user_id, body::text
 FROM events
 WHERE (transaction_id, sequence) > ($1::bigint::text::xid8, $2)
   AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())
-ORDER BY transaction_id, sequence
+ORDER BY events.transaction_id, events.sequence
 LIMIT $3";
 
 const FIND_CURSOR_SQL: &str =

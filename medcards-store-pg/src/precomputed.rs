@@ -45,9 +45,26 @@ UPDATE precomputed_feedback
 SET review = $2, text = $3, origin = $4, written_at = $5, reviewer = $6, reviewed_at = $7
 WHERE key = $1";
 
-const LIST_SQL: &str = "
-SELECT position, key, text, origin, model, prompt_version, review, cost, written_at
-FROM precomputed_feedback WHERE review = $1 AND position > $2 ORDER BY position LIMIT $3";
+/// The state is written out, one statement each: the server must know how rare it is to choose
+/// between walking the rows of one state and walking all rows until enough have it.
+macro_rules! list_sql {
+    ($state:literal) => {
+        concat!(
+            "SELECT position, key, text, origin, model, prompt_version, review, cost, written_at
+             FROM precomputed_feedback WHERE review = '",
+            $state,
+            "' AND position > $1 ORDER BY position LIMIT $2"
+        )
+    };
+}
+
+const fn list_sql(state: ReviewState) -> &'static str {
+    match state {
+        ReviewState::Approved => list_sql!("approved"),
+        ReviewState::Unreviewed => list_sql!("unreviewed"),
+        ReviewState::Withdrawn => list_sql!("withdrawn"),
+    }
+}
 
 const LIST_KEYS_SQL: &str = "
 SELECT position, key FROM precomputed_feedback WHERE position > $1 ORDER BY position LIMIT $2";
@@ -115,8 +132,7 @@ impl PrecomputedStore for PgStore {
         let list = ListId::new("f1", state.as_str());
         let after = after.map_or(Ok(0), |cursor| list.single::<i64>(cursor))?;
         let rows = self.read_primary(LIST, || {
-            sqlx::query(LIST_SQL)
-                .bind(state.as_str())
+            sqlx::query(list_sql(state))
                 .bind(after)
                 .bind(limit.get() as i64 + 1)
         });
