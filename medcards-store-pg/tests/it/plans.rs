@@ -1,0 +1,201 @@
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use medcards_core::answer::AnswerStore;
+use medcards_core::case::{CaseFilter, CaseQuery, CaseStore};
+use medcards_core::event::{EventLog, LogPosition};
+use medcards_core::feedback::{KeyPosition, PrecomputedStore};
+use medcards_core::store::{Consistency, PageLimit};
+use medcards_core::testing::{SAMPLE_START, sample_content, sample_feedback, sample_key};
+use medcards_core::user::{User, UserKind, UserStore};
+use medcards_store_pg::PgStore;
+use medcards_tests::pg::{Cluster, Installed};
+use regex::Regex;
+
+use crate::place::{answer, config, instant, record, user};
+
+/// The server whose plans are kept: others plan a little differently.
+const MAJOR: u32 = 15;
+
+/// How often each call is made: the server decides after five whether one plan serves all values.
+const CALLS: usize = 8;
+
+/// Fills the tables as a deployment of two years would have them, without their sizes.
+const FILL: &str = r#"
+INSERT INTO interactions (user_id, id, case_id, created_at, case_version, chosen, bucket, is_correct, shown)
+SELECT md5('u' || n % 400)::uuid, md5('a' || n)::uuid, md5('c' || n % 300)::uuid,
+       '2025-01-01 00:00:00+00'::timestamptz + n * interval '26 minutes', 1, 1, n % 4096, n % 3 = 0, '\x00010203'
+FROM generate_series(0, 40000) AS n;
+INSERT INTO cases (id, source, external_id, current_version, specialty_folded, lang, pick, published_at)
+SELECT md5('c' || n)::uuid, 's', 'x' || n, 1, 'specialty ' || n % 40, 'en', hashint8extended(n, 1), now()
+FROM generate_series(0, 5000) AS n;
+INSERT INTO case_versions (case_id, version, specialty_folded, lang, published_at, publication, content, words, stems, config)
+SELECT md5('c' || n)::uuid, 1, 'specialty ' || n % 40, 'en', now(), 1000 + n,
+       (SELECT content FROM case_versions LIMIT 1),
+       to_tsvector('simple', 'word' || n % 900), to_tsvector('english', 'word' || n % 900), 'english'
+FROM generate_series(0, 5000) AS n;
+INSERT INTO events (user_id, bucket, kind, body)
+SELECT md5('u' || n % 400)::uuid, n % 4096, 'settings_changed',
+       '{"kind": "settings_changed", "settings": {}, "changed_at": "2026-01-01T00:00:00Z"}' FROM generate_series(0, 20000) AS n;
+INSERT INTO users (id, bucket, kind, settings, created_at)
+SELECT md5('u' || n)::uuid, n, 'guest', '{}', now() FROM generate_series(0, 3000) AS n;
+INSERT INTO user_stats SELECT md5('u' || n)::uuid, 1, n, n, now() FROM generate_series(0, 3000) AS n;
+INSERT INTO user_specialty_stats
+SELECT md5('u' || n % 500)::uuid, 's' || n / 500, 1, n, n FROM generate_series(0, 4999) AS n;
+INSERT INTO case_stats SELECT md5('c' || n)::uuid, 1, n, n, n, n FROM generate_series(0, 3000) AS n;
+INSERT INTO precomputed_feedback (key, text, origin, review, cost, written_at)
+SELECT 'fk1/' || md5('k' || n)::uuid || '/1/1/en/1/model', 't', 'live', CASE WHEN n % 50 = 0 THEN 'unreviewed' ELSE 'approved' END, 1, now()
+FROM generate_series(0, 5000) AS n;
+VACUUM ANALYZE;"#;
+
+/// The plans that the server has logged, by the statement they are of; of each the last.
+fn plans(log: &str) -> BTreeMap<String, String> {
+    let mut plans = BTreeMap::new();
+    let mut lines = log.lines().peekable();
+    while let Some(line) = lines.next() {
+        if !line.contains("  plan:") {
+            continue;
+        }
+        let mut text = String::new();
+        while let Some(line) = lines.next_if(|line| line.starts_with('\t')) {
+            text.push_str(&line[1..]);
+            text.push('\n');
+        }
+        // The statement ends where the first line with a cost begins.
+        let start = text
+            .find("(cost=")
+            .and_then(|cost| text[..cost].rfind('\n'))
+            .unwrap_or(0);
+        let (statement, plan) = text.split_at(start);
+        let statement: Vec<_> = statement.split_whitespace().skip(2).collect();
+        plans.insert(
+            statement.join(" "),
+            plan.trim_start_matches('\n').to_owned(),
+        );
+    }
+    plans
+}
+
+/// Without what changes from run to run: costs, rows, and which of the months it is.
+fn steady(plan: &str) -> String {
+    let costs = Regex::new(r" +\(cost=[^)]*\)").unwrap();
+    let values = Regex::new(r"'[^']*'::(uuid|timestamp with time zone|bigint|text|xid8)").unwrap();
+    values
+        .replace_all(&costs.replace_all(plan, ""), "'…'::$1")
+        .into_owned()
+}
+
+#[tokio::test]
+async fn hot_statements_are_answered_by_their_indexes() {
+    let Some(installed) = Installed::find(MAJOR) else {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "PostgreSQL {MAJOR} is missing"
+        );
+        println!("NOT CHECKED: PostgreSQL {MAJOR} is not installed");
+        return;
+    };
+    let cluster = Cluster::start(
+        &installed,
+        &[
+            ("shared_preload_libraries", "auto_explain"),
+            ("auto_explain.log_min_duration", "0"),
+            ("autovacuum", "off"),
+        ],
+    );
+    let url = cluster.url("postgres");
+    let store = PgStore::open(config(&url).with_connections_max(1).with_writers(1))
+        .await
+        .unwrap();
+    // The same twenty-four months, whatever the day is.
+    for month in 0..24 {
+        let at = format!("{}-{:02}-15T12:00:00Z", 2025 + month / 12, month % 12 + 1);
+        record(&store, &answer(1, instant(&at))).await;
+    }
+    let contents = (0..200).map(sample_content).collect();
+    let published = store.publish(contents, SAMPLE_START).await.unwrap();
+    store
+        .put_feedback(&sample_key(1), &sample_feedback("Because."))
+        .await
+        .unwrap();
+    let others = "SELECT inhrelid::regclass FROM pg_inherits
+                  WHERE inhparent = 'interactions'::regclass
+                    AND inhrelid::regclass::text !~ '_202[56]_'";
+    for table in cluster.psql("postgres", others).lines() {
+        cluster.psql("postgres", &format!("DROP TABLE {table}"));
+    }
+    cluster.psql("postgres", FILL);
+    let before = cluster.log().len();
+
+    let strong = Consistency::Strong;
+    let student = user(1);
+    let limit = PageLimit::default();
+    let first = answer(1, instant("2026-05-05T05:05:05Z"));
+    record(&store, &first).await;
+    for call in 0..CALLS {
+        let second = i64::try_from(call).unwrap();
+        let at = instant("2026-06-05T05:05:05Z") + std::time::Duration::from_secs(second as u64);
+        record(&store, &answer(1, at)).await;
+        store.find_answer(student, first.id, &strong).await.unwrap();
+        let page = store.list_answers(student, None, PageLimit::new(2).unwrap(), &strong);
+        let next = page.await.unwrap().next;
+        store
+            .list_answers(student, next.as_ref(), limit, &strong)
+            .await
+            .unwrap();
+        store.user_stats(student, &strong).await.unwrap();
+        let filter = CaseFilter::default();
+        store.next_case(student, &filter, &strong).await.unwrap();
+        store.dashboard(student, &strong).await.unwrap();
+        store.leaderboard(100, &strong).await.unwrap();
+        store.case_stats(first.case_id, &strong).await.unwrap();
+        store
+            .ensure_user(User::new(student, UserKind::Guest, SAMPLE_START))
+            .await
+            .unwrap();
+        store.find_feedback(&sample_key(1)).await.unwrap();
+        store.list_keys(KeyPosition(4_000), 100).await.unwrap();
+        let state = medcards_core::feedback::ReviewState::Unreviewed;
+        store.list_feedback(state, None, limit).await.unwrap();
+        store.find_case(published[0].case_id, None).await.unwrap();
+        store.list_cases(&CaseQuery::default()).await.unwrap();
+        let of_specialty = CaseQuery {
+            filter: CaseFilter {
+                specialty: Some("Cardiology".to_owned()),
+                locale: None,
+            },
+            ..CaseQuery::default()
+        };
+        store.list_cases(&of_specialty).await.unwrap();
+        let search = CaseQuery {
+            search: Some("sample".to_owned()),
+            ..CaseQuery::default()
+        };
+        store.list_cases(&search).await.unwrap();
+        // Half-way through the log.
+        let events = store.read_events(LogPosition::START, 1).await.unwrap();
+        store.read_events(events[0].position, 100).await.unwrap();
+    }
+    store.project_stats().await.unwrap();
+    store.close().await;
+
+    let log = cluster.log();
+    let mut kept = String::new();
+    for (statement, plan) in plans(&log[before..]) {
+        if statement.starts_with("SELECT now()") || statement.starts_with("SELECT pg_advisory") {
+            continue;
+        }
+        let _ = writeln!(kept, "{statement}\n{}", steady(&plan));
+    }
+    for table in [
+        "interactions",
+        "events",
+        "cases",
+        "case_versions",
+        "user_stats",
+    ] {
+        let scan = format!("Seq Scan on {table}");
+        assert!(!kept.contains(&scan), "{scan}: {kept}");
+    }
+    insta::assert_snapshot!(kept);
+}
