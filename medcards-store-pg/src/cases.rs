@@ -165,7 +165,7 @@ impl PgStore {
             }
         }
         if !missing.is_empty() {
-            let rows = self.read_primary(operation, || {
+            let rows = self.on_primary(operation, || {
                 let ids: Vec<Uuid> = missing.iter().map(|(id, _)| *id.as_uuid()).collect();
                 let versions = missing.iter().map(|(_, version)| stored(*version));
                 sqlx::query(FIND_VERSIONS_SQL)
@@ -235,7 +235,7 @@ impl PgStore {
             None => CONFIGS.to_vec(),
         };
         let limit = query.limit.get();
-        let rows = self.read_primary(LIST, || {
+        let rows = self.on_primary(LIST, || {
             let search = sqlx::query(SEARCH_SQL)
                 .bind(prefix_query(words))
                 .bind(words.join(" "))
@@ -264,7 +264,7 @@ impl PgStore {
         operation: &'static str,
         statement: impl Fn() -> Statement + Send + Sync,
     ) -> Result<Vec<Place>> {
-        let rows = self.read_primary(operation, statement).await?;
+        let rows = self.on_primary(operation, statement).await?;
         let places: Option<Vec<_>> = rows
             .iter()
             .map(|row| read_place(&mut Columns::of(row)))

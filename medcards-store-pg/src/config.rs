@@ -106,7 +106,7 @@ impl PgConfig {
             case_cache_bytes: 32 * 1024 * 1024,
             retention: Retention::Forever,
             keeping: Keeping::Here,
-            cache_refresh: Duration::from_hours(1),
+            cache_refresh: Duration::from_hours(24),
         })
     }
 
@@ -184,7 +184,8 @@ impl PgConfig {
     }
 
     /// Sets how often the cross-check `user_stats_cache` is refreshed by whichever process comes
-    /// first, one minute to a week. Default: one hour.
+    /// first, one minute to a week. A refresh reads all answers, and readers of the log wait while it
+    /// runs. Default: one day.
     #[must_use]
     pub fn with_cache_refresh(mut self, interval: Duration) -> Self {
         self.cache_refresh = interval;

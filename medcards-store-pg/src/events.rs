@@ -41,7 +41,7 @@ RETURNING 1";
 #[async_trait]
 impl EventLog for PgStore {
     async fn read_events(&self, after: LogPosition, limit: usize) -> Result<Vec<Event>> {
-        let rows = self.read_primary(READ, || {
+        let rows = self.on_primary(READ, || {
             sqlx::query(READ_SQL)
                 .bind(saturated(after.transaction))
                 .bind(saturated(after.sequence))
@@ -53,7 +53,7 @@ impl EventLog for PgStore {
 
     async fn find_cursor(&self, reader: &ReaderName) -> Result<LogPosition> {
         let find = || sqlx::query(FIND_CURSOR_SQL).bind(reader.as_str().to_owned());
-        let rows = self.read_primary(FIND_CURSOR, find).await?;
+        let rows = self.on_primary(FIND_CURSOR, find).await?;
         let Some(row) = rows.first() else {
             return Ok(LogPosition::START);
         };

@@ -70,7 +70,7 @@
 //! | [`with_case_cache_bytes`](PgConfig::with_case_cache_bytes) | 32 MiB | case versions kept in memory |
 //! | [`with_retention`](PgConfig::with_retention) | [`Retention::Forever`] | how long answers stay in `interactions` |
 //! | [`with_keeping`](PgConfig::with_keeping) | [`Keeping::Here`] | whether this process looks after the database |
-//! | [`with_cache_refresh`](PgConfig::with_cache_refresh) | 1 h | how often the cross-check is computed; by pg_cron where it is installed |
+//! | [`with_cache_refresh`](PgConfig::with_cache_refresh) | 1 day | how often the cross-check is computed; by pg_cron where it is installed |
 //!
 //! How many connections: a server does best with about twice as many busy ones as it has cores, so
 //! for one of 8 cores and 4 processes, 4 each are enough, and more only wait inside the server.
@@ -81,6 +81,10 @@
 //! - The user that connects must own the tables, to make partitions and migrate.
 //! - A dump that was restored into another server is refused: events stand in the order of
 //!   transaction numbers, which begin anew there. Base backups and replicas keep them.
+//! - Readers of the log, and so the figures, wait for the oldest writing transaction on the server,
+//!   whichever program or database it is of, because it might still add an event before what they
+//!   would read. Nothing is lost by it, and students never wait for it. The longest of ours is the
+//!   refresh of the cross-check, which reads all answers; hence once a day.
 //! - A text with a NUL character is refused; cases and checked replies of models have none.
 //! - Of one case, the first 200 kB of words can be searched.
 //! - Reads of cases, users, events, feedback and spending go to the primary.

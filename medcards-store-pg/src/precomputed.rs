@@ -73,7 +73,7 @@ SELECT position, key FROM precomputed_feedback WHERE position > $1 ORDER BY posi
 impl PrecomputedStore for PgStore {
     async fn find_feedback(&self, key: &FeedbackKey) -> Result<Option<Feedback<Shared>>> {
         let find = || sqlx::query(FIND_SQL).bind(key.to_string());
-        let rows = self.read_primary(FIND, find).await?;
+        let rows = self.on_primary(FIND, find).await?;
         let kept = rows
             .first()
             .map(|row| read_kept(row).ok_or_else(|| error::corrupt(FIND, "feedback")));
@@ -82,7 +82,7 @@ impl PrecomputedStore for PgStore {
 
     async fn put_feedback(&self, key: &FeedbackKey, feedback: &Feedback<Shared>) -> Result<bool> {
         let prompt_version = feedback.prompt_version;
-        let put = self.read_primary(PUT, || {
+        let put = self.on_primary(PUT, || {
             sqlx::query(PUT_SQL)
                 .bind(key.to_string())
                 .bind(feedback.text.clone())
@@ -131,7 +131,7 @@ impl PrecomputedStore for PgStore {
     ) -> Result<Page<(FeedbackKey, Feedback<Shared>)>> {
         let list = ListId::new("f1", state.as_str());
         let after = after.map_or(Ok(0), |cursor| list.single::<i64>(cursor))?;
-        let rows = self.read_primary(LIST, || {
+        let rows = self.on_primary(LIST, || {
             sqlx::query(list_sql(state))
                 .bind(after)
                 .bind(limit.get() as i64 + 1)
@@ -149,7 +149,7 @@ impl PrecomputedStore for PgStore {
     }
 
     async fn list_keys(&self, after: KeyPosition, limit: usize) -> Result<KeyPage> {
-        let rows = self.read_primary(LIST_KEYS, || {
+        let rows = self.on_primary(LIST_KEYS, || {
             sqlx::query(LIST_KEYS_SQL)
                 .bind(saturated(after.0))
                 .bind(i64::try_from(limit).unwrap_or(i64::MAX))

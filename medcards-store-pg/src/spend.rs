@@ -149,7 +149,7 @@ impl SpendLedger for PgStore {
     }
 
     async fn totals(&self, query: &SpendQuery) -> Result<Vec<SpendRow>> {
-        let rows = self.read_primary(TOTALS, || {
+        let rows = self.on_primary(TOTALS, || {
             let sql = match query.by_case {
                 true => TOTALS_BY_CASE_SQL,
                 false => TOTALS_SQL,

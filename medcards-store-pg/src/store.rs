@@ -195,8 +195,8 @@ impl PgStore {
             .map_err(|failure| failure.during(operation))
     }
 
-    /// Reads from the primary.
-    pub(crate) async fn read_primary(
+    /// Runs a statement that may be run twice on the primary.
+    pub(crate) async fn on_primary(
         &self,
         operation: &'static str,
         statement: impl Fn() -> Statement + Send + Sync,

@@ -48,7 +48,7 @@ impl UserStore for PgStore {
         let kind = json(ENSURE, &user.kind)?;
         let kind = kind.as_str().unwrap_or_default();
         let settings = json(ENSURE, &user.settings)?.to_string();
-        let rows = self.read_primary(ENSURE, || {
+        let rows = self.on_primary(ENSURE, || {
             sqlx::query(INSERT_SQL)
                 .bind(*user.id.as_uuid())
                 .bind(bucket(user.id))
@@ -67,7 +67,7 @@ impl UserStore for PgStore {
 
     async fn find_user(&self, user_id: UserId) -> Result<Option<User>> {
         let find = || sqlx::query(FIND_SQL).bind(*user_id.as_uuid());
-        let rows = self.read_primary(FIND, find).await?;
+        let rows = self.on_primary(FIND, find).await?;
         rows.first()
             .map(|row| read_user(row).ok_or_else(|| error::corrupt(FIND, "user")))
             .transpose()

@@ -188,8 +188,8 @@ async fn the_cross_check_is_refreshed_by_one_process_an_interval() {
     }
     let refreshed = keeping.join_all().await;
     assert_eq!(refreshed.into_iter().filter(|done| *done).count(), 1);
-    // An hour later.
-    database.psql("UPDATE maintenance SET begun_at = begun_at - interval '61 minutes'");
+    // A day later.
+    database.psql("UPDATE maintenance SET begun_at = begun_at - interval '24 hours 1 minute'");
     let store = PgStore::open(crate::place::config(&database.url()))
         .await
         .unwrap();
