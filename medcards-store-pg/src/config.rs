@@ -1,13 +1,17 @@
+use std::fmt;
 use std::time::Duration;
 
 use medcards_core::{Error, ErrorKind, Result};
 use sqlx::postgres::PgConnectOptions;
 
-use crate::node::Limits;
+use crate::node::{Limits, name_of};
 
 const OPERATION: &str = "open store";
 
 /// How a [`PgStore`](crate::PgStore) is opened.
+///
+/// Shown as text it says where, such as `db1:5432,db2:5433/medcards (1 replica)`, and never as whom or
+/// with which password.
 ///
 /// ```
 /// use medcards_store_pg::PgConfig;
@@ -15,9 +19,10 @@ const OPERATION: &str = "open store";
 /// let config = PgConfig::new("postgres://medcards:secret@db1,db2:5433/medcards")?
 ///     .with_replicas(&["postgres://medcards:secret@db3/medcards"])?
 ///     .with_connections_max(20);
+/// assert_eq!(config.to_string(), "db1:5432,db2:5433/medcards (1 replica)");
 /// # Ok::<(), medcards_core::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PgConfig {
     primary: Vec<PgConnectOptions>,
     replicas: Vec<PgConnectOptions>,
@@ -253,6 +258,45 @@ impl PgConfig {
     }
 }
 
+impl fmt::Debug for PgConfig {
+    /// The driver's own text of an address has the password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgConfig")
+            .field("primary", &name_of(&self.primary))
+            .field("replicas", &name_of(&self.replicas))
+            .field("pooling", &self.pooling)
+            .field("connections_max", &self.connections_max)
+            .field("writers", &self.writers)
+            .field("statement_timeout", &self.statement_timeout)
+            .field("lock_timeout", &self.lock_timeout)
+            .field("case_cache_bytes", &self.case_cache_bytes)
+            .field("retention", &self.retention)
+            .field("keeping", &self.keeping)
+            .field("cache_refresh", &self.cache_refresh)
+            .finish()
+    }
+}
+
+impl fmt::Display for PgConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&name_of(&self.primary))?;
+        let replicas = match self.replicas.len() {
+            0 => None,
+            1 => Some("1 replica".to_owned()),
+            count => Some(format!("{count} replicas")),
+        };
+        let pooler = match self.pooling {
+            Pooling::None => None,
+            Pooling::Transaction => Some("behind a pooler".to_owned()),
+        };
+        let remarks: Vec<_> = replicas.into_iter().chain(pooler).collect();
+        match remarks.is_empty() {
+            true => Ok(()),
+            false => write!(f, " ({})", remarks.join(", ")),
+        }
+    }
+}
+
 fn within(what: &str, value: u32, least: u32, most: u32) -> Result<()> {
     if (least..=most).contains(&value) {
         return Ok(());
@@ -302,4 +346,39 @@ fn without_session_attributes(tail: &str) -> String {
         return path.to_owned();
     }
     format!("{path}?{}", kept.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_texts_say_where_and_never_as_whom() {
+        for (url, replicas, pooling, text) in [
+            (
+                "postgres://ada:pw@db/m",
+                &[][..],
+                Pooling::None,
+                "db:5432/m",
+            ),
+            (
+                "postgresql://ada:pw@db1,db2:5433/m?sslmode=require",
+                &["postgres://ada:pw@r1,r2/m", "postgres://r3/m?password=pw"],
+                Pooling::Transaction,
+                "db1:5432,db2:5433/m (3 replicas, behind a pooler)",
+            ),
+            (
+                "postgres://m@%2Frun%2Fpg/m",
+                &["postgres://m:pw@r/m"],
+                Pooling::None,
+                "/run/pg:5432/m (1 replica)",
+            ),
+            ("postgres://ada:pw@db", &[], Pooling::None, "db:5432/ada"),
+        ] {
+            let config = PgConfig::new(url).unwrap().with_replicas(replicas).unwrap();
+            let config = config.with_pooling(pooling);
+            assert_eq!(config.to_string(), text);
+            assert!(!format!("{config:?}").contains("pw"), "{config:?}");
+        }
+    }
 }

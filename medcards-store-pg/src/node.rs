@@ -317,11 +317,18 @@ fn settings(limits: &Limits) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn name_of(hosts: &[PgConnectOptions]) -> String {
+/// Where these hosts are and which database is meant, without what must stay secret.
+pub(crate) fn name_of(hosts: &[PgConnectOptions]) -> String {
     let places: Vec<_> = hosts
         .iter()
-        .map(|host| format!("{}:{}", host.get_host(), host.get_port()))
+        .map(|host| match host.get_socket() {
+            Some(folder) => format!("{}:{}", folder.display(), host.get_port()),
+            None => format!("{}:{}", host.get_host(), host.get_port()),
+        })
         .collect();
-    let database = hosts.first().and_then(|host| host.get_database());
+    // The server takes the name of the user for that of the database if none is given.
+    let database = hosts
+        .first()
+        .map(|host| host.get_database().unwrap_or(host.get_username()));
     format!("{}/{}", places.join(","), database.unwrap_or_default())
 }
