@@ -84,7 +84,7 @@ impl Wired {
             .jwt_secret
             .clone()
             .unwrap_or_else(|| own_secret.clone());
-        let deck = load_deck_once(store, &config.data, clock.now()).await?;
+        let deck = load_deck_once(store, clock.now()).await?;
         let mut resolver = ResolverConfig::default();
         resolver.spend_budget = config.budget;
         let cache = MokaCache::builder(Arc::clone(&clock))

@@ -1,10 +1,7 @@
 //! The built-in deck: original cases, so that a first start has something to show.
 
-use std::fs;
-use std::path::Path;
-
-use medcards::case::{CaseContent, CaseQuery, CaseRecord, CaseStore, PublicationOutcome};
-use medcards::store::PageLimit;
+use medcards::case::{CaseContent, CaseRecord, CaseStore, PublicationOutcome};
+use medcards::event::{EventLog, LogPosition, ReaderName};
 use medcards::{Error, ErrorKind, Result, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -24,8 +21,11 @@ const FILES: [&str; 12] = [
     include_str!("../deck/surgery.jsonl"),
 ];
 
-/// The file of the data folder that says which edition of the deck was loaded.
-const NOTE: &str = "deck-edition";
+/// Where the cursor of an edition stands once it was loaded: anywhere but at the start.
+const LOADED: LogPosition = LogPosition {
+    transaction: 0,
+    sequence: 1,
+};
 
 /// What loading the deck changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,29 +70,27 @@ pub async fn load_deck(store: &(impl CaseStore + ?Sized), now: Timestamp) -> Res
     })
 }
 
-/// Publishes the deck into a store that has no case, or that had another edition of the deck.
+/// Publishes the deck into a store that never had this edition of it.
 ///
 /// So a case of the deck that an operator has corrected stays corrected until the deck itself
-/// changes. Which edition was loaded is noted in the data folder.
+/// changes. Which editions a store had is noted in the store, since many servers may share it and a
+/// server may be given another one: each edition as a cursor that has left the start of the log.
 ///
 /// # Errors
-/// Those of the store; [`ErrorKind::ReadOnly`] if the note cannot be written.
+/// Those of the store.
 ///
 /// # Cancel safety
 /// A dropped future leaves each case either published whole or not at all.
 pub async fn load_deck_once(
-    store: &(impl CaseStore + ?Sized),
-    data: &Path,
+    store: &(impl CaseStore + EventLog + ?Sized),
     now: Timestamp,
 ) -> Result<DeckCounts> {
-    let edition = format!("{:016x}", xxh3_64(FILES.concat().as_bytes()));
-    let note = data.join(NOTE);
-    let is_noted = fs::read_to_string(&note).is_ok_and(|noted| noted.trim() == edition);
-    let one = CaseQuery {
-        limit: PageLimit::new(1)?,
-        ..CaseQuery::default()
-    };
-    if is_noted && !store.list_cases(&one).await?.items.is_empty() {
+    let edition = format!("deck-{:016x}", xxh3_64(FILES.concat().as_bytes()));
+    let edition = ReaderName::new(&edition).ok_or_else(|| {
+        let context = "the name of an edition cannot be that of a cursor: this is a defect";
+        Error::new(ErrorKind::Unexpected, "note the deck", context)
+    })?;
+    if store.find_cursor(&edition).await? != LogPosition::START {
         let cases = FILES.iter().map(|file| file.lines().count()).sum();
         return Ok(DeckCounts {
             cases,
@@ -100,12 +98,13 @@ pub async fn load_deck_once(
         });
     }
     let counts = load_deck(store, now).await?;
-    // Written last: whoever is stopped before loads again, which changes nothing.
-    fs::write(&note, edition).map_err(|source| {
-        let context = format!("{} cannot be written", note.display());
-        Error::new(ErrorKind::ReadOnly, "note the deck", context).with_source(source)
-    })?;
-    Ok(counts)
+    // Moved last: whoever is stopped before loads again, which changes nothing.
+    let moved = store.move_cursor(&edition, LogPosition::START, LOADED);
+    match moved.await {
+        // Another server loaded the same at the same time.
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok(counts),
+        moved => moved.map(|()| counts),
+    }
 }
 
 fn record(line: &str) -> Result<CaseRecord> {

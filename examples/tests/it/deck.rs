@@ -1,10 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use medcards::case::{CaseRecord, Difficulty};
+use medcards::case::{CaseContent, CaseQuery, CaseRecord, CaseStore, Difficulty};
 use medcards::memory::MemoryStore;
 use medcards::testing::ManualClock;
 use medcards::time::Clock;
-use medcards_examples::deck::{DeckCounts, deck, load_deck};
+use medcards_examples::deck::{DeckCounts, deck, load_deck, load_deck_once};
 
 #[test]
 fn every_case_is_explained_sourced_and_sorted() {
@@ -88,4 +88,63 @@ async fn loading_the_deck_again_changes_nothing() {
             ..first
         }
     );
+}
+
+/// A case of the deck as an operator has corrected it.
+fn corrected(case: CaseContent) -> CaseContent {
+    let mut record = CaseRecord::from(case);
+    record.stem.push_str(" Choose the best.");
+    record.into_content().expect("a case that was corrected").0
+}
+
+async fn stems(store: &MemoryStore) -> Vec<String> {
+    let mut stems = Vec::new();
+    let mut query = CaseQuery::default();
+    loop {
+        let page = store.list_cases(&query).await.expect("a store in memory");
+        stems.extend(page.items.iter().map(|case| case.content.stem().to_owned()));
+        match page.next {
+            Some(cursor) => query.after = Some(cursor),
+            None => return stems,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_corrected_case_stays_corrected_whichever_server_starts() {
+    let store = MemoryStore::new();
+    let now = ManualClock::default().now();
+    let first = load_deck_once(&store, now).await.unwrap();
+    assert_eq!((first.created, first.updated), (first.cases, 0));
+    let case = corrected(deck().unwrap().remove(0));
+    let stem = case.stem().to_owned();
+    store.publish(vec![case], now).await.unwrap();
+
+    let again = load_deck_once(&store, now).await.unwrap();
+    assert_eq!((again.created, again.updated), (0, 0));
+    assert_eq!(again.cases, first.cases);
+    assert!(stems(&store).await.contains(&stem));
+}
+
+/// A server that is given another store starts there as on its first one.
+#[tokio::test]
+async fn each_store_gets_the_deck_also_one_that_has_cases() {
+    let now = ManualClock::default().now();
+    load_deck_once(&MemoryStore::new(), now).await.unwrap();
+    let other = MemoryStore::new();
+    let case = corrected(deck().unwrap().remove(0));
+    other.publish(vec![case], now).await.unwrap();
+    let counts = load_deck_once(&other, now).await.unwrap();
+    assert_eq!((counts.created, counts.updated), (counts.cases - 1, 1));
+}
+
+#[tokio::test]
+async fn servers_that_start_at_once_load_the_deck_once() {
+    let store = MemoryStore::new();
+    let now = ManualClock::default().now();
+    let (one, other) = tokio::join!(load_deck_once(&store, now), load_deck_once(&store, now));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert_eq!(one.created + other.created, one.cases);
+    assert_eq!(one.updated + other.updated, 0);
+    assert_eq!(stems(&store).await.len(), one.cases);
 }
