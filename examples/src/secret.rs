@@ -4,12 +4,20 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use medcards::{Error, ErrorKind, Result};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 /// As many random bytes as the hash of HS256 has.
 const SECRET_BYTES: usize = 32;
+
+/// What the secret of guests is derived with. Another text makes the tokens of all guests worthless.
+const GUESTS: &[u8] = b"medcards guest tokens";
+
+/// Only its owner reads and writes it.
+#[cfg(unix)]
+const PRIVATE: u32 = 0o600;
 
 /// The file of the secret in a data folder.
 #[must_use]
@@ -46,7 +54,7 @@ pub fn read_secret(data: &Path) -> Result<SecretString> {
 
 /// Reads the secret, or makes one that only this user of the machine can read.
 ///
-/// Call it while holding the store of this folder, so that no two processes make one.
+/// Processes that share a folder get the same one, also if they start at once.
 ///
 /// # Errors
 /// Those of [`read_secret`] for a file that is there; [`ErrorKind::ReadOnly`] if none can be made.
@@ -60,22 +68,43 @@ pub fn ensure_secret(data: &Path) -> Result<SecretString> {
         let context = "the system has no randomness";
         Error::new(ErrorKind::Unavailable, "make the token secret", context).with_source(source)
     })?;
-    let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    write_whole(&path, &text).map_err(|source| {
+    write_once(&path, &hex(&secret)).map_err(|source| {
         let context = format!("{} cannot be written", path.display());
         Error::new(ErrorKind::ReadOnly, "make the token secret", context).with_source(source)
     })?;
-    Ok(text.into())
+    read_secret(data)
 }
 
-/// Writes a file that is there whole or not at all.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+/// Derives a secret for the tokens of guests from the one that signs all others.
+///
+/// All servers with that secret get the same. It does not lead back to that secret, and what is
+/// signed with it is worthless to any other service that believes that secret.
+#[must_use]
+pub fn guest_secret(secret: &SecretString) -> SecretString {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
+    hex(hmac::sign(&key, GUESTS).as_ref()).into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes a file that is there whole or not at all, unless another process has.
+fn write_once(path: &Path, text: &str) -> io::Result<()> {
     let unfinished = path.with_extension("new");
-    match fs::remove_file(&unfinished) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(source),
-        _ => {}
+    let mut file = open_private(&unfinished)?;
+    // Until the process ends, at the latest: whoever comes second waits and finds the file.
+    file.lock()?;
+    if path.exists() {
+        // Empty, and made after the first had put its own in place.
+        return fs::remove_file(&unfinished).or_else(|source| match source.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(source),
+        });
     }
-    let mut file = create_private(&unfinished)?;
+    // A process that was stopped half-way may have left something.
+    file.set_len(0)?;
+    make_private(&file)?;
     writeln!(file, "{text}")?;
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
@@ -91,17 +120,36 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn create_private(path: &Path) -> io::Result<File> {
+fn open_private(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
 
     OpenOptions::new()
         .write(true)
-        .create_new(true)
-        .mode(0o600)
+        .create(true)
+        .truncate(false)
+        .mode(PRIVATE)
         .open(path)
 }
 
 #[cfg(not(unix))]
-fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
+fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+}
+
+/// For a file that was there and others may read.
+#[cfg(unix)]
+fn make_private(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    file.set_permissions(fs::Permissions::from_mode(PRIVATE))
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "as on Unix, where it may fail")]
+fn make_private(_file: &File) -> io::Result<()> {
+    Ok(())
 }
