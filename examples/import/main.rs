@@ -16,17 +16,20 @@ use std::time::Instant;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use medcards::case::CaseStore;
+use medcards::postgres::{Keeping, PgStore};
 use medcards::sqlite::{SqliteConfig, SqliteStore};
 use medcards::time::{Clock, SystemClock};
 use medcards::{Error, ErrorKind, Result, Timestamp};
-use medcards_examples::config::store_file;
+use medcards_examples::config::{Settings, StoreSettings};
 use medcards_examples::import::{Entry, FileSummary, Format, Rejects, import};
+use secrecy::SecretString;
 
 /// Imports cases into the store of the example server.
 ///
 /// Takes JSONL (a case on each line, as in examples/deck) and CSV (a header, then a case in each
 /// row), also compressed with gzip. Importing again changes nothing; a case that was changed since
-/// becomes a new version. Stop the server first: one process at a time may open the store.
+/// becomes a new version. A server on PostgreSQL may run meanwhile; stop one on a SQLite file, which
+/// one process at a time may open.
 ///
 /// CSV columns: id, source, lang, specialty, topic, difficulty (easy, medium, hard), vignette, stem,
 /// option_a to option_z, explanation_a to explanation_z, answer_keys, multi, explanation, tags,
@@ -50,9 +53,21 @@ struct Arguments {
     )]
     data: PathBuf,
 
-    /// The SQLite file in that folder [default: medcards.sqlite]
-    #[arg(long, env = "MEDCARDS_STORE", value_name = "NAME")]
-    store: Option<String>,
+    /// The SQLite file in that folder, or the address of a PostgreSQL database,
+    /// postgres://user:password@host:port/database. Set an address with a password in the
+    /// environment: other users of this machine can read flags [default: medcards.sqlite]
+    #[arg(
+        long,
+        env = "MEDCARDS_STORE",
+        value_name = "NAME|URL",
+        hide_env_values = true
+    )]
+    store: Option<SecretString>,
+
+    /// What stands before that database: none, or transaction for PgBouncer or Supavisor in
+    /// transaction mode [default: none]
+    #[arg(long, env = "MEDCARDS_POOLER", value_name = "MODE")]
+    pooler: Option<String>,
 
     /// Only check: publish nothing, write nothing
     #[arg(long)]
@@ -91,7 +106,8 @@ async fn run(arguments: Arguments) -> Result<u8> {
     let mut rejects = arguments.rejects.as_ref().map(Rejects::new);
     let (mut accepted, mut failures) = (0, 0);
     for path in &arguments.files {
-        match import_one(&arguments, path, store.as_ref(), rejects.as_mut()).await {
+        let store = store.as_ref().map(OpenedStore::cases);
+        match import_one(&arguments, path, store, rejects.as_mut()).await {
             Ok(summary) => {
                 accepted += summary.accepted();
                 failures += summary.rejected + u64::from(summary.broken.is_some());
@@ -115,19 +131,62 @@ async fn run(arguments: Arguments) -> Result<u8> {
     })
 }
 
-async fn open_store(arguments: &Arguments) -> Result<SqliteStore> {
-    let file = store_file(arguments.store.as_deref())?;
-    fs::create_dir_all(&arguments.data).map_err(|source| {
-        let context = format!("the folder {} cannot be made", arguments.data.display());
-        Error::new(ErrorKind::ReadOnly, "open store", context).with_source(source)
-    })?;
-    SqliteStore::open(SqliteConfig::new(arguments.data.join(file))).await
+/// The store, as what it is, so that it can be closed.
+enum OpenedStore {
+    Postgres(PgStore),
+    Sqlite(SqliteStore),
+}
+
+impl OpenedStore {
+    async fn open(settings: StoreSettings) -> Result<Self> {
+        match settings {
+            // The servers look after the database, with their settings.
+            StoreSettings::Postgres(config) => {
+                PgStore::open(config.with_keeping(Keeping::Elsewhere))
+                    .await
+                    .map(Self::Postgres)
+            }
+            StoreSettings::Sqlite(file) => SqliteStore::open(SqliteConfig::new(file))
+                .await
+                .map(Self::Sqlite),
+        }
+    }
+
+    fn cases(&self) -> &dyn CaseStore {
+        match self {
+            Self::Postgres(store) => store,
+            Self::Sqlite(store) => store,
+        }
+    }
+
+    async fn close(&self) {
+        match self {
+            Self::Postgres(store) => store.close().await,
+            Self::Sqlite(store) => store.close().await,
+        }
+    }
+}
+
+async fn open_store(arguments: &Arguments) -> Result<OpenedStore> {
+    let settings = Settings {
+        store: arguments.store.clone(),
+        pooler: arguments.pooler.clone().filter(|mode| !mode.is_empty()),
+        ..Settings::default()
+    };
+    let settings = StoreSettings::read(&settings, &arguments.data)?;
+    if let StoreSettings::Sqlite(_) = settings {
+        fs::create_dir_all(&arguments.data).map_err(|source| {
+            let context = format!("the folder {} cannot be made", arguments.data.display());
+            Error::new(ErrorKind::ReadOnly, "open store", context).with_source(source)
+        })?;
+    }
+    OpenedStore::open(settings).await
 }
 
 async fn import_one(
     arguments: &Arguments,
     path: &Path,
-    store: Option<&SqliteStore>,
+    store: Option<&dyn CaseStore>,
     shared_rejects: Option<&mut Rejects>,
 ) -> Result<FileSummary> {
     let format = arguments.format.map_or_else(|| Format::of(path), Ok)?;
@@ -146,7 +205,6 @@ async fn import_one(
         }
     };
     let bytes = bar.wrap_read(file);
-    let store = store.map(|store| store as &dyn CaseStore);
     let summary = import(format, bytes, store, now(), &mut each).await;
     bar.finish_and_clear();
     let summary = summary?;

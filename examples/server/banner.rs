@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use medcards_examples::config::{Ai, Config, Guests, JWT_SECRET_LEN_MIN, ModelSettings};
+use medcards_examples::config::{
+    Ai, Config, Guests, JWT_SECRET_LEN_MIN, ModelSettings, StoreSettings,
+};
 use medcards_examples::secret::secret_path;
 use secrecy::ExposeSecret;
 
@@ -22,8 +24,8 @@ fn text(config: &Config, wired: &Wired) -> String {
     let mut line = |name: &str, what: String| {
         let _ = writeln!(text, "  {name:<13} {what}");
     };
-    line("data", config.data.display().to_string());
-    line("store", format!("SQLite file {}", config.store.display()));
+    line("data", data(config));
+    line("store", config.store.to_string());
     line("deck", deck(wired));
     line(
         "local",
@@ -48,6 +50,13 @@ fn text(config: &Config, wired: &Wired) -> String {
     text.push('\n');
     text.push_str(&next(config, wired));
     text
+}
+
+fn data(config: &Config) -> String {
+    match config.uses_folder() {
+        true => config.data.display().to_string(),
+        false => "not used: the store and the secret are elsewhere".to_owned(),
+    }
 }
 
 fn deck(wired: &Wired) -> String {
@@ -107,7 +116,16 @@ fn rate_limit(config: &Config) -> String {
 
 fn tokens(config: &Config) -> String {
     let mut text = match &config.jwt_secret {
-        None => format!("signed with {}", secret_path(&config.data).display()),
+        None => {
+            let path = secret_path(&config.data);
+            let others = match config.store {
+                StoreSettings::Postgres(_) => {
+                    "; for more servers on this store set MEDCARDS_JWT_SECRET, the same for each"
+                }
+                StoreSettings::Sqlite(_) => "",
+            };
+            format!("signed with {}{others}", path.display())
+        }
         Some(secret) if secret.expose_secret().len() < JWT_SECRET_LEN_MIN => {
             format!(
                 "signed with MEDCARDS_JWT_SECRET, which is weak: {JWT_SECRET_LEN_MIN} bytes or more are not"
@@ -123,16 +141,19 @@ fn tokens(config: &Config) -> String {
 
 fn next(config: &Config, wired: &Wired) -> String {
     let program = "cargo run --release --example server --";
-    let data = config.data.display();
+    let secret = match &config.jwt_secret {
+        Some(_) => "(with the same MEDCARDS_JWT_SECRET)".to_owned(),
+        None => format!("--data {}", config.data.display()),
+    };
     if config.guests.are_served() {
         format!(
             "Next: open http://{}/ and answer a case. The HTTP interface is at /docs.\n\
-             To import cases or read spending: {program} token --role admin --data {data}\n",
+             To import cases or read spending: {program} token --role admin {secret}\n",
             wired.address
         )
     } else {
         format!(
-            "Next: make a token with `{program} token --role admin --data {data}` and open \
+            "Next: make a token with `{program} token --role admin {secret}` and open \
              http://{}/ with it. The HTTP interface is at /docs.\n",
             wired.address
         )

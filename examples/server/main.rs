@@ -1,4 +1,5 @@
-//! The example server: the whole platform on one SQLite file, with a page to answer cases on.
+//! The example server: the whole platform on one SQLite file or on PostgreSQL, with a page to answer
+//! cases on.
 //!
 //! `cargo run --release --example server`, then open the address that it prints.
 
@@ -28,6 +29,8 @@ Examples:
   server                                   everything on this machine, nothing to set
   server --listen 0.0.0.0:8080 --guests on others on the network may try it
   MEDCARDS_AI=anthropic MEDCARDS_AI_KEY=... server --spend-budget '$1/day'
+  MEDCARDS_STORE=postgres://medcards:...@db/medcards MEDCARDS_JWT_SECRET=... server
+                                           one of many servers on a PostgreSQL database
   server token --role admin                a token to import cases and read spending with";
 
 /// The MEDCARDS example server: answer clinical cases, read feedback on the option you chose.
@@ -46,7 +49,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print a token, signed with the secret of the data folder; works while the server runs
+    /// Print a token, signed with MEDCARDS_JWT_SECRET or else the secret of the data folder; works
+    /// while the server runs
     Token(TokenArguments),
 }
 

@@ -10,16 +10,19 @@ use medcards::app::Medcards;
 use medcards::feedback::ResolverConfig;
 use medcards::http::{Api, Guests, HttpConfig};
 use medcards::moka::MokaCache;
+use medcards::postgres::PgStore;
 use medcards::providers::{
     AnthropicProvider, AuthoredProvider, FeedbackTemplate, OpenAiProvider, TokenLimitField,
     price_of,
 };
 use medcards::sqlite::{SqliteConfig, SqliteStore};
+use medcards::store::Store;
 use medcards::time::{Clock, SystemClock};
 use medcards::{Error, ErrorKind, Result};
-use medcards_examples::config::{Ai, Config, Dialect, ModelSettings};
+use medcards_examples::config::{Ai, Config, Dialect, ModelSettings, StoreSettings};
 use medcards_examples::deck::{DeckCounts, load_deck_once};
-use medcards_examples::secret::ensure_secret;
+use medcards_examples::secret::{ensure_secret, guest_secret};
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use crate::page;
@@ -40,7 +43,7 @@ pub(crate) struct Wired {
     pub(crate) deck: DeckCounts,
     pub(crate) model: Option<Arc<dyn AiProvider>>,
     medcards: Medcards,
-    store: SqliteStore,
+    store: OpenedStore,
     listener: TcpListener,
     api: Api,
 }
@@ -52,10 +55,12 @@ impl Wired {
         let address = listener
             .local_addr()
             .map_err(|source| not_bound(config.listen, source))?;
-        make_folder(config)?;
+        if config.uses_folder() {
+            make_folder(config)?;
+        }
         let model = model(&config.ai)?;
-        let store = SqliteStore::open(SqliteConfig::new(&config.store)).await?;
-        match Self::on(config, &store, model.clone()).await {
+        let store = OpenedStore::open(&config.store).await?;
+        match Self::on(config, store.shared(), model.clone()).await {
             Ok((medcards, deck, api)) => Ok(Self {
                 address,
                 deck,
@@ -74,24 +79,19 @@ impl Wired {
 
     async fn on(
         config: &Config,
-        store: &SqliteStore,
+        store: Arc<dyn Store>,
         model: Option<Arc<dyn AiProvider>>,
     ) -> Result<(Medcards, DeckCounts, Api)> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        // Guests are signed with a secret of our own: one that was given may be another service's.
-        let own_secret = ensure_secret(&config.data)?;
-        let secret = config
-            .jwt_secret
-            .clone()
-            .unwrap_or_else(|| own_secret.clone());
-        let deck = load_deck_once(store, clock.now()).await?;
+        let secrets = Secrets::of(config)?;
+        let deck = load_deck_once(&*store, clock.now()).await?;
         let mut resolver = ResolverConfig::default();
         resolver.spend_budget = config.budget;
         let cache = MokaCache::builder(Arc::clone(&clock))
             .bytes_max(CACHE_BYTES)
             .build();
         let model = model.unwrap_or_else(|| Arc::new(AuthoredProvider::new()));
-        let medcards = Medcards::builder(Arc::new(store.clone()))
+        let medcards = Medcards::builder(store)
             .cache(Arc::new(cache))
             .clock(clock)
             .resolver(resolver)
@@ -104,8 +104,8 @@ impl Wired {
             Guests::Disabled
         };
         let mut http = HttpConfig::new()
-            .with_jwt_secret(secret)
-            .with_guest_secret(own_secret)
+            .with_jwt_secret(secrets.users)
+            .with_guest_secret(secrets.guests)
             .with_guests(guests)
             .with_quota(config.rate_limit)
             .with_trusted_proxies(&config.trusted_proxies)
@@ -133,6 +133,67 @@ impl Wired {
         served.map_err(|source| {
             Error::new(ErrorKind::Unavailable, "serve", "the port broke").with_source(source)
         })
+    }
+}
+
+/// The store, as what it is, so that it can be closed.
+enum OpenedStore {
+    Postgres(PgStore),
+    Sqlite(SqliteStore),
+}
+
+impl OpenedStore {
+    async fn open(settings: &StoreSettings) -> Result<Self> {
+        match settings {
+            StoreSettings::Postgres(config) => {
+                PgStore::open((**config).clone()).await.map(Self::Postgres)
+            }
+            StoreSettings::Sqlite(file) => SqliteStore::open(SqliteConfig::new(file))
+                .await
+                .map(Self::Sqlite),
+        }
+    }
+
+    fn shared(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    async fn close(&self) {
+        match self {
+            Self::Postgres(store) => store.close().await,
+            Self::Sqlite(store) => store.close().await,
+        }
+    }
+}
+
+/// What tokens are signed with.
+///
+/// Those of guests never with a secret that was given: it may be another service's, which would
+/// believe them. Servers that share a store derive theirs from it, so that each takes the guests of
+/// the others; a server alone has one of its own.
+struct Secrets {
+    users: SecretString,
+    guests: SecretString,
+}
+
+impl Secrets {
+    fn of(config: &Config) -> Result<Self> {
+        match (&config.store, &config.jwt_secret) {
+            (StoreSettings::Postgres(_), Some(given)) => Ok(Self {
+                users: given.clone(),
+                guests: guest_secret(given),
+            }),
+            (_, given) => {
+                let own = ensure_secret(&config.data)?;
+                Ok(Self {
+                    users: given.clone().unwrap_or_else(|| own.clone()),
+                    guests: own,
+                })
+            }
+        }
     }
 }
 

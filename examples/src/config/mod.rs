@@ -1,9 +1,11 @@
 //! The settings of the example server: flags over environment over file over default.
 
 mod settings;
+mod store;
 mod value;
 
 pub use settings::Settings;
+pub use store::StoreSettings;
 pub use value::{Guests, LogFormat, read_ttl};
 
 use std::fmt;
@@ -35,8 +37,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of the store and the secret.
     pub data: PathBuf,
-    /// The file of the store.
-    pub store: PathBuf,
+    /// Where everything is kept.
+    pub store: StoreSettings,
     /// Who writes feedback.
     pub ai: Ai,
     /// What may be spent on it.
@@ -119,6 +121,12 @@ impl Config {
         Self::check(settings)
     }
 
+    /// Whether the server keeps anything in its folder: the store, or the secret it made.
+    #[must_use]
+    pub fn uses_folder(&self) -> bool {
+        matches!(self.store, StoreSettings::Sqlite(_)) || self.jwt_secret.is_none()
+    }
+
     fn check(settings: Settings) -> Result<Self> {
         refuse_what_is_not_there(&settings)?;
         let listen = listen(settings.listen.as_deref().unwrap_or("127.0.0.1:8080"))?;
@@ -129,7 +137,7 @@ impl Config {
         let (log_format, log_filter) = value::log(settings.log.as_deref())?;
         let trusted_proxies = value::list(settings.trusted_proxies.as_deref());
         Ok(Self {
-            store: data.join(store_file(settings.store.as_deref())?),
+            store: StoreSettings::read(&settings, &data)?,
             data,
             budget: budget(&settings)?,
             jwt_secret: jwt_secret(&settings, listen)?,
@@ -202,31 +210,6 @@ fn listen(text: &str) -> Result<SocketAddr> {
         );
         wrong("MEDCARDS_LISTEN", what)
     })
-}
-
-/// The name of the store's file, or the default one.
-///
-/// # Errors
-/// [`ErrorKind::Invalid`] for what names another kind of store.
-pub fn store_file(text: Option<&str>) -> Result<&str> {
-    let text = text
-        .filter(|text| !text.trim().is_empty())
-        .unwrap_or("medcards.sqlite");
-    match text.split_once("://") {
-        None => Ok(text),
-        Some(("postgres" | "postgresql", _)) => Err(wrong(
-            "MEDCARDS_STORE",
-            "names a Postgres database, but this build has no Postgres store yet: give the name of \
-             a SQLite file in the data folder, such as medcards.sqlite",
-        )),
-        Some((scheme, _)) => {
-            let what = format!(
-                "begins with {scheme}://, which no store here speaks: give the name of a SQLite \
-                 file in the data folder, such as medcards.sqlite"
-            );
-            Err(wrong("MEDCARDS_STORE", what))
-        }
-    }
 }
 
 fn ai(settings: Settings) -> Result<Ai> {

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// Settings as somebody wrote them, unchecked. All are optional.
 ///
@@ -16,7 +16,7 @@ pub struct Settings {
     #[serde(skip)]
     pub config: Option<PathBuf>,
 
-    /// The folder of the store and the secret, made if missing [default: ./medcards-data]
+    /// The folder of the SQLite file and the secret, made if missing [default: ./medcards-data]
     #[arg(long, env = "MEDCARDS_DATA", value_name = "FOLDER", global = true)]
     pub data: Option<PathBuf>,
 
@@ -24,9 +24,43 @@ pub struct Settings {
     #[arg(long, env = "MEDCARDS_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
 
-    /// The SQLite file in the data folder [default: medcards.sqlite]
-    #[arg(long, env = "MEDCARDS_STORE", value_name = "NAME")]
-    pub store: Option<String>,
+    /// Where everything is kept: a SQLite file in the data folder, or a PostgreSQL database,
+    /// postgres://user:password@host:port/database, of which several hosts have commas between them.
+    /// Set an address with a password in the environment: other users of this machine can read flags
+    /// [default: medcards.sqlite]
+    #[arg(
+        long,
+        env = "MEDCARDS_STORE",
+        value_name = "NAME|URL",
+        hide_env_values = true
+    )]
+    pub store: Option<SecretString>,
+
+    /// The replicas of that database to read from: addresses like its own, with spaces between. Set
+    /// them in the environment too [default: none]
+    #[arg(
+        long,
+        env = "MEDCARDS_REPLICAS",
+        value_name = "URLS",
+        hide_env_values = true
+    )]
+    pub replicas: Option<SecretString>,
+
+    /// What stands before that database: none, or transaction for PgBouncer or Supavisor in
+    /// transaction mode [default: none]
+    #[arg(long, env = "MEDCARDS_POOLER", value_name = "MODE")]
+    pub pooler: Option<String>,
+
+    /// The most connections to that database, and to each replica, besides two that write answers
+    /// [default: 10]
+    #[arg(long, env = "MEDCARDS_CONNECTIONS", value_name = "COUNT")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub connections: Option<String>,
+
+    /// How long that database keeps answers: forever; or 24 months, after which a month of them
+    /// becomes a table of its own; or `24 months, drop`, which deletes it [default: forever]
+    #[arg(long, env = "MEDCARDS_RETENTION", value_name = "TIME")]
+    pub retention: Option<String>,
 
     /// A Redis server for the remote tier; not in this build yet
     #[arg(
@@ -67,8 +101,8 @@ pub struct Settings {
     #[arg(long, env = "MEDCARDS_SPEND_BUDGET", value_name = "$/day")]
     pub spend_budget: Option<String>,
 
-    /// The secret that signs tokens (HS256), such as that of Supabase [default: made at the first
-    /// start and kept in the data folder]
+    /// The secret that signs tokens (HS256), such as that of Supabase; the same for all servers on
+    /// one database [default: made at the first start and kept in the data folder]
     #[arg(
         long,
         env = "MEDCARDS_JWT_SECRET",
@@ -109,6 +143,10 @@ impl Settings {
             data: self.data.or(file.data),
             listen: self.listen.or(file.listen),
             store: self.store.or(file.store),
+            replicas: self.replicas.or(file.replicas),
+            pooler: self.pooler.or(file.pooler),
+            connections: self.connections.or(file.connections),
+            retention: self.retention.or(file.retention),
             redis: self.redis.or(file.redis),
             ai: self.ai.or(file.ai),
             ai_url: self.ai_url.or(file.ai_url),
@@ -130,13 +168,17 @@ impl Settings {
         let text = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
         let path = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
         let secret = |secret: Option<SecretString>| {
-            secret.filter(|secret| !secret.expose_secret().is_empty())
+            secret.filter(|secret| !secret.expose_secret().trim().is_empty())
         };
         Self {
             config: path(self.config),
             data: path(self.data),
             listen: text(self.listen),
-            store: text(self.store),
+            store: secret(self.store),
+            replicas: secret(self.replicas),
+            pooler: text(self.pooler),
+            connections: text(self.connections),
+            retention: text(self.retention),
             redis: text(self.redis),
             ai: text(self.ai),
             ai_url: text(self.ai_url),
@@ -152,4 +194,19 @@ impl Settings {
             log: text(self.log),
         }
     }
+}
+
+/// Takes a number without quotes, as one writes it in a file.
+fn text_or_number<'de, D: Deserializer<'de>>(file: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a number, or a text with one")]
+    enum Given {
+        Number(i64),
+        Text(String),
+    }
+
+    Ok(Some(match Given::deserialize(file)? {
+        Given::Number(number) => number.to_string(),
+        Given::Text(text) => text,
+    }))
 }

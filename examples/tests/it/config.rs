@@ -2,7 +2,7 @@ use std::io::Write;
 
 use clap::Parser;
 use medcards::spend::MicroDollars;
-use medcards_examples::config::{Ai, Config, Guests, LogFormat, Settings, read_ttl};
+use medcards_examples::config::{Ai, Config, Guests, LogFormat, Settings, StoreSettings, read_ttl};
 use secrecy::ExposeSecret;
 
 /// The variables of the environment that clap reads must not decide a test.
@@ -46,10 +46,11 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 fn nothing_set_is_a_server_for_this_machine_without_a_model() {
     let config = read(&[]).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(
-        config.store.to_str(),
-        Some("./medcards-data/medcards.sqlite")
-    );
+    let StoreSettings::Sqlite(file) = &config.store else {
+        panic!("{config:?}")
+    };
+    assert_eq!(file.to_str(), Some("./medcards-data/medcards.sqlite"));
+    assert!(config.uses_folder());
     assert!(matches!(config.ai, Ai::Authored { key_is_set: false }));
     assert_eq!(config.rate_limit.unwrap().to_string(), "100/1m");
     assert_eq!(
@@ -88,12 +89,6 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         &["MEDCARDS_REDIS", "not", "yet"],
         "pw",
     );
-    check_refused(
-        &["--store", "postgres://u:pw@h/d"],
-        &["Postgres", "yet", "SQLite"],
-        "pw",
-    );
-    check_refused(&["--store", "mysql://u:pw@h/d"], &["mysql", "SQLite"], "pw");
     check_refused(&["--ai", "claude"], &["authored, anthropic or openai"], "");
     check_refused(
         &["--ai", "anthropic"],
@@ -296,5 +291,193 @@ fn a_log_filter_that_would_silence_everything_is_refused() {
             ..Settings::default()
         };
         assert_eq!(Config::read(settings).is_ok(), is_taken, "{text}");
+    }
+}
+
+const DATABASE: &str = "postgres://ada:pw@db/medcards";
+
+/// Settings of a database, with how it is then described and what its configuration then says.
+#[track_caller]
+fn check_database(flags: &[&str], description: &str, words: &[&str]) {
+    let store = read(flags).expect("settings that can be").store;
+    assert_eq!(store.to_string(), description);
+    let whole = format!("{store:?}");
+    for word in words {
+        assert!(whole.contains(word), "{whole:?} does not say {word:?}");
+    }
+    assert!(!whole.contains("pw"), "{whole}");
+}
+
+#[test]
+fn an_address_is_a_database_and_all_else_a_file() {
+    check_database(
+        &["--store", DATABASE],
+        "PostgreSQL db:5432/medcards",
+        &["pooling: None", "connections_max: 10", "retention: Forever"],
+    );
+    check_database(
+        &[
+            "--store",
+            "postgresql://ada:p%40pw@db1,db2:5433/m?sslmode=verify-full",
+        ],
+        "PostgreSQL db1:5432,db2:5433/m",
+        &[],
+    );
+    for name in ["exam.sqlite", "postgres.sqlite", "a folder/b"] {
+        let description = format!("SQLite file ./medcards-data/{name}");
+        assert_eq!(
+            read(&["--store", name]).unwrap().store.to_string(),
+            description
+        );
+    }
+}
+
+#[test]
+fn what_a_database_is_told_is_read_from_flags_and_file_alike() {
+    let file = file(
+        "store = \"postgres://ada:pw@db/m\"\nreplicas = \"\"\"\npostgres://ada:pw@r1,r2/m\n\
+         postgres://ada:pw@r3/m\"\"\"\npooler = \"transaction\"\nconnections = 20\n\
+         retention = \"24 months\"",
+    );
+    let path = file.path().to_str().unwrap();
+    let description = "PostgreSQL db:5432/m (3 replicas, behind a pooler)";
+    check_database(
+        &["--config", path],
+        description,
+        &[
+            "pooling: Transaction",
+            "connections_max: 20",
+            "retention: Detach(24)",
+        ],
+    );
+    check_database(
+        &[
+            "--config",
+            path,
+            "--connections",
+            "4",
+            "--retention",
+            "12months,drop",
+        ],
+        description,
+        &["connections_max: 4", "retention: Drop(12)"],
+    );
+    check_database(
+        &[
+            "--store",
+            DATABASE,
+            "--replicas",
+            "postgres://ada:pw@r1/m",
+            "--pooler",
+            "none",
+        ],
+        "PostgreSQL db:5432/medcards (1 replica)",
+        &["r1:5432/m"],
+    );
+}
+
+#[test]
+fn a_database_that_cannot_be_is_refused_without_its_password() {
+    for address in [
+        "postgres://ada:pw@db:port/m",
+        "postgres://ada:pw/x@db/m",
+        "postgres://ada:pw@db,,/m",
+        "postgres://ada:pw@db/m?sslmode=perhaps",
+        "postgres:/ada:pw@db/m",
+        "postgresql:",
+    ] {
+        check_refused(
+            &["--store", address],
+            &[
+                "MEDCARDS_STORE",
+                "postgres://user:password@host:5432/database",
+            ],
+            "pw",
+        );
+        check_refused(
+            &[
+                "--store",
+                DATABASE,
+                "--replicas",
+                &format!("{DATABASE} {address}"),
+            ],
+            &["MEDCARDS_REPLICAS"],
+            "pw",
+        );
+    }
+    check_refused(
+        &["--store", "mysql://ada:pw@db/m"],
+        &["mysql://", "SQLite", "postgres://"],
+        "pw",
+    );
+    for separator in [",", ";"] {
+        let replicas = [DATABASE, DATABASE].join(separator);
+        check_refused(
+            &["--store", DATABASE, "--replicas", &replicas],
+            &["MEDCARDS_REPLICAS", "spaces between"],
+            "pw",
+        );
+    }
+    for (flag, value, words) in [
+        (
+            "--pooler",
+            "session",
+            &["MEDCARDS_POOLER", "`session`", "none"][..],
+        ),
+        ("--pooler", "pgbouncer", &["transaction"]),
+        ("--connections", "0", &["MEDCARDS_CONNECTIONS", "1 to 500"]),
+        ("--connections", "501", &["1 to 500"]),
+        ("--connections", "many", &["`many`"]),
+        (
+            "--retention",
+            "3 months",
+            &["MEDCARDS_RETENTION", "4 months"],
+        ),
+        ("--retention", "24", &["24 months, drop"]),
+        ("--retention", "2 years", &["forever"]),
+        ("--retention", "24 months, delete", &["24 months, drop"]),
+        ("--retention", "forever, drop", &["forever"]),
+    ] {
+        check_refused(&["--store", DATABASE, flag, value], words, "pw");
+    }
+}
+
+#[test]
+fn a_file_takes_no_setting_of_a_database() {
+    for (flag, value) in [
+        ("--replicas", DATABASE),
+        ("--pooler", "none"),
+        ("--connections", "10"),
+        ("--retention", "forever"),
+    ] {
+        let name = flag.trim_start_matches('-').to_uppercase();
+        for flags in [&[flag, value][..], &["--store", "a.sqlite", flag, value]] {
+            check_refused(
+                flags,
+                &[&format!("MEDCARDS_{name}"), "SQLite", "unset"],
+                "pw",
+            );
+        }
+        read(&[flag, ""]).expect("what is set to nothing is not set");
+    }
+}
+
+#[test]
+fn settings_that_are_shown_for_debugging_hide_the_passwords_in_addresses() {
+    let flags = ["server", "--store", DATABASE, "--replicas", DATABASE];
+    let settings = Program::try_parse_from(flags).unwrap().settings;
+    assert!(!format!("{settings:?}").contains("pw"), "{settings:?}");
+}
+
+/// Only then may the folder be missing, as on a machine whose disk cannot be written.
+#[test]
+fn the_folder_is_not_used_where_store_and_secret_are_elsewhere() {
+    let secret = "a secret of at least thirty-two bytes";
+    for (flags, is_used) in [
+        (&["--store", DATABASE, "--jwt-secret", secret][..], false),
+        (&["--store", DATABASE], true),
+        (&["--jwt-secret", secret], true),
+    ] {
+        assert_eq!(read(flags).unwrap().uses_folder(), is_used, "{flags:?}");
     }
 }
