@@ -8,7 +8,14 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::deck;
-use crate::harness::{Launch, PATIENCE, Server, Student, admin_token, send, uuid_v7};
+use crate::harness::{
+    Home, Launch, PATIENCE, Server, Student, admin_token, on_each_store, send, uuid_v7,
+};
+
+on_each_store!(
+    a_body_that_is_no_answer_is_a_clear_problem,
+    the_good_cases_of_a_broken_deck_come_in_and_the_bad_ones_are_named_by_line,
+);
 
 /// The most bytes of a reply that anybody reads here.
 const REPLY_BYTES_MAX: u64 = 1024 * 1024;
@@ -61,10 +68,8 @@ async fn student_and_path(server: &Server) -> (Student, String, String) {
     (student, path, text(&case["options"][0]["key"]))
 }
 
-#[tokio::test]
-async fn a_body_that_is_no_answer_is_a_clear_problem() {
-    let folder = TempDir::new().unwrap();
-    let server = Launch::on(folder.path()).start().await;
+async fn a_body_that_is_no_answer_is_a_clear_problem(home: Home) {
+    let server = home.launch().start().await;
     let (student, path, key) = student_and_path(&server).await;
     let deep = "[".repeat(20_000);
     let unknown = json!({"options": [key], "optoins": ["B"]}).to_string();
@@ -298,10 +303,8 @@ fn random_bytes_never_stop_the_server() {
     runtime.block_on(assert_serves(&server));
 }
 
-#[tokio::test]
-async fn the_good_cases_of_a_broken_deck_come_in_and_the_bad_ones_are_named_by_line() {
-    let folder = TempDir::new().unwrap();
-    let server = Launch::on(folder.path()).start().await;
+async fn the_good_cases_of_a_broken_deck_come_in_and_the_bad_ones_are_named_by_line(home: Home) {
+    let server = home.launch().start().await;
     let admin = server.client().holder(admin_token());
     let before = admin.walk("/v1/cases?limit=100").await.len();
     let case = |n: usize| {

@@ -1,12 +1,18 @@
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use medcards_core::case::CaseRecord;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::deck;
-use crate::harness::{Launch, Model, Mood, Student, admin_token, uuid_v7};
+use crate::harness::{Home, Launch, Model, Mood, Student, admin_token, on_each_store, uuid_v7};
+
+on_each_store!(
+    a_guest_answers_a_case_and_reads_why_the_very_option_chosen_is_wrong,
+    every_student_sees_an_order_of_their_own_and_always_the_same,
+    one_live_call_of_anthropic_serves_all_who_chose_alike_even_after_a_restart,
+    one_live_call_of_openai_serves_all_who_chose_alike_even_after_a_restart,
+    a_model_that_fails_or_is_away_leaves_the_words_of_the_author,
+);
 
 /// A case as shown, with what only the deck's file knows about it.
 struct Shown {
@@ -77,10 +83,8 @@ const FEEDBACK_KEYS: [&str; 6] = [
     "latency_us",
 ];
 
-#[tokio::test]
-async fn a_guest_answers_a_case_and_reads_why_the_very_option_chosen_is_wrong() {
-    let folder = TempDir::new().unwrap();
-    let server = Launch::on(folder.path()).start().await;
+async fn a_guest_answers_a_case_and_reads_why_the_very_option_chosen_is_wrong(home: Home) {
+    let server = home.launch().start().await;
     let guest = server.client().guest().await;
     let shown = next_case(&guest).await;
     assert_has(
@@ -190,10 +194,8 @@ async fn assert_streamed(student: &Student, answer_id: &str, feedback: &Value) {
     assert_eq!(end["text"], joined.as_str());
 }
 
-#[tokio::test]
-async fn every_student_sees_an_order_of_their_own_and_always_the_same() {
-    let folder = TempDir::new().unwrap();
-    let server = Launch::on(folder.path()).start().await;
+async fn every_student_sees_an_order_of_their_own_and_always_the_same(home: Home) {
+    let server = home.launch().start().await;
     let order = |case: &Value| -> Vec<String> {
         let options = case["options"].as_array().unwrap().iter();
         options
@@ -218,8 +220,8 @@ async fn every_student_sees_an_order_of_their_own_and_always_the_same() {
 }
 
 /// The settings that put the live tier on this model.
-fn with_model(folder: &Path, dialect: &str, model: &Model) -> Launch {
-    Launch::on(folder)
+fn with_model(home: &Home, dialect: &str, model: &Model) -> Launch {
+    home.launch()
         .with("MEDCARDS_AI", dialect)
         .with("MEDCARDS_AI_URL", model.url())
         .with("MEDCARDS_AI_KEY", "a-key-that-nobody-checks")
@@ -227,10 +229,9 @@ fn with_model(folder: &Path, dialect: &str, model: &Model) -> Launch {
 }
 
 /// Two students who choose alike, an admin who looks at the money, and a restart.
-async fn check_tiers(dialect: &str) {
-    let folder = TempDir::new().unwrap();
+async fn check_tiers(home: Home, dialect: &str) {
     let model = Model::start(Mood::Writes).await;
-    let server = with_model(folder.path(), dialect, &model).start().await;
+    let server = with_model(&home, dialect, &model).start().await;
     let student = server.client().guest().await;
     let shown = next_case(&student).await;
     let (wrong, _) = shown.option(false);
@@ -265,7 +266,7 @@ async fn check_tiers(dialect: &str) {
     assert_booked(&server.client().holder(admin_token()), cost).await;
     server.stop().await;
 
-    let server = with_model(folder.path(), dialect, &model).start().await;
+    let server = with_model(&home, dialect, &model).start().await;
     let student = student.at(server.url());
     let kept = student.feedback(&answer_id).await;
     assert_eq!(kept["tier"], "precomputed", "{dialect}: {kept}");
@@ -300,26 +301,22 @@ async fn assert_booked(admin: &Student, cost: u64) {
     assert_eq!(of_tier("local"), (1, 0, cost), "{spend}");
 }
 
-#[tokio::test]
-async fn one_live_call_of_anthropic_serves_all_who_chose_alike_even_after_a_restart() {
-    check_tiers("anthropic").await;
+async fn one_live_call_of_anthropic_serves_all_who_chose_alike_even_after_a_restart(home: Home) {
+    check_tiers(home, "anthropic").await;
 }
 
-#[tokio::test]
-async fn one_live_call_of_openai_serves_all_who_chose_alike_even_after_a_restart() {
-    check_tiers("openai").await;
+async fn one_live_call_of_openai_serves_all_who_chose_alike_even_after_a_restart(home: Home) {
+    check_tiers(home, "openai").await;
 }
 
-#[tokio::test]
-async fn a_model_that_fails_or_is_away_leaves_the_words_of_the_author() {
+async fn a_model_that_fails_or_is_away_leaves_the_words_of_the_author(home: Home) {
     let model = Model::start(Mood::Fails).await;
     let away = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         format!("http://{}", listener.local_addr().unwrap())
     };
     for url in [model.url(), away.as_str()] {
-        let folder = TempDir::new().unwrap();
-        let launch = with_model(folder.path(), "anthropic", &model).with("MEDCARDS_AI_URL", url);
+        let launch = with_model(&home, "anthropic", &model).with("MEDCARDS_AI_URL", url);
         let server = launch.start().await;
         let student = server.client().guest().await;
         let shown = next_case(&student).await;

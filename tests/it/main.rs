@@ -13,6 +13,8 @@ mod drain;
 mod journey;
 /// A server that is killed while students answer.
 mod kill;
+/// Servers on a database: several of them, and what they do while it is away.
+mod pg_server;
 /// Real cases, by the thousand; run by `tests/real-data`.
 mod real_data;
 /// Whose data is whose, and which tokens open what.

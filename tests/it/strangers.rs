@@ -5,8 +5,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{
-    Claims, Launch, Reply, SECRET, Server, Student, admin_token, forge, send, uuid_v7,
+    Claims, Home, Launch, Reply, SECRET, Server, Student, admin_token, forge, on_each_store, send,
+    uuid_v7,
 };
+
+on_each_store!(
+    another_students_answer_looks_exactly_like_an_absent_one,
+    only_a_role_that_the_issuer_gave_opens_what_is_for_admins,
+);
 
 /// A student with one answer, and the case that was answered.
 async fn answered(server: &Server) -> (Student, String, String) {
@@ -29,10 +35,8 @@ fn telling(reply: &Reply) -> (u16, BTreeSet<String>, Value) {
     )
 }
 
-#[tokio::test]
-async fn another_students_answer_looks_exactly_like_an_absent_one() {
-    let folder = TempDir::new().unwrap();
-    let server = Launch::on(folder.path()).start().await;
+async fn another_students_answer_looks_exactly_like_an_absent_one(home: Home) {
+    let server = home.launch().start().await;
     let (owner, case_id, answer_id) = answered(&server).await;
     let stranger = server.client().guest().await;
     let absent = uuid_v7();
@@ -137,10 +141,8 @@ async fn no_token_that_we_did_not_sign_opens_anything() {
     );
 }
 
-#[tokio::test]
-async fn only_a_role_that_the_issuer_gave_opens_what_is_for_admins() {
-    let folder = TempDir::new().unwrap();
-    let server = Launch::on(folder.path()).start().await;
+async fn only_a_role_that_the_issuer_gave_opens_what_is_for_admins(home: Home) {
+    let server = home.launch().start().await;
     let claims = || Claims::of(&uuid_v7());
     let (yes, no) = (true, false);
     let table = [

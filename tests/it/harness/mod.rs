@@ -2,6 +2,7 @@
 
 mod cargo;
 mod client;
+mod home;
 mod model;
 mod server;
 mod stream;
@@ -9,6 +10,7 @@ mod token;
 
 pub(crate) use cargo::{cargo, example, workspace};
 pub(crate) use client::{Reply, Student, send, uuid_v7};
+pub(crate) use home::{Home, on_each_store};
 pub(crate) use model::{Model, Mood, WORDS};
 pub(crate) use server::{Launch, Server};
 pub(crate) use stream::SseReader;
