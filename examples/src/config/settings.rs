@@ -46,8 +46,8 @@ pub struct Settings {
     )]
     pub replicas: Option<SecretString>,
 
-    /// What stands before that database: none, or transaction for PgBouncer or Supavisor in
-    /// transaction mode [default: none]
+    /// What stands before that database: transaction for a pooler such as PgBouncer or Supavisor in
+    /// transaction mode, or none [default: none]
     #[arg(long, env = "MEDCARDS_POOLER", value_name = "MODE")]
     pub pooler: Option<String>,
 

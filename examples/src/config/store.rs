@@ -106,8 +106,8 @@ fn pooling(text: Option<&str>) -> Result<Pooling> {
         Some("transaction") => Ok(Pooling::Transaction),
         Some(other) => {
             let what = format!(
-                "is `{other}`: it must be transaction, for a pooler in transaction mode, or none, \
-                 also for a pooler in session mode"
+                "is `{other}`: it must be none, or transaction for a pooler in transaction mode, \
+                 which suits one in session mode too"
             );
             Err(wrong("MEDCARDS_POOLER", what))
         }
