@@ -41,7 +41,8 @@ pub struct PgConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a pooler shares servers or not")]
 pub enum Pooling {
-    /// Nothing, or a pooler that gives each connection a server of its own.
+    /// Nothing. A pooler that gives each connection a server of its own is as good as nothing if it
+    /// is told to let the parameter `options` of a connection pass; else say [`Self::Transaction`].
     #[default]
     None,
     /// A pooler that gives each transaction a server, as PgBouncer does with
@@ -305,47 +306,79 @@ fn within(what: &str, value: u32, least: u32, most: u32) -> Result<()> {
     Err(Error::new(ErrorKind::Invalid, OPERATION, context))
 }
 
+/// The parameters that an address may have; `options[...]` besides.
+const PARAMETERS: [&str; 17] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "user",
+];
+
 /// Reads an address that may name several hosts, as one of each.
+///
+/// What the driver would pass over is refused: a misspelled `sslmode` must not turn encryption off.
 fn hosts_of(url: &str) -> Result<Vec<PgConnectOptions>> {
-    let invalid = || {
-        let context = "the address must look like postgres://user:password@host:5432/database; \
-                       several hosts stand with commas between";
-        Error::new(ErrorKind::Invalid, OPERATION, context)
+    let invalid = |context: String| Error::new(ErrorKind::Invalid, OPERATION, context);
+    let malformed = || {
+        invalid(
+            "the address must look like postgres://user:password@host:5432/database; several hosts \
+             stand with commas between, and in user and password # / ? @ are written %23 %2F %3F %40"
+                .to_owned(),
+        )
     };
-    let (scheme, rest) = url.split_once("://").ok_or_else(invalid)?;
-    if !matches!(scheme, "postgres" | "postgresql") {
-        return Err(invalid());
+    let (scheme, rest) = url.split_once("://").ok_or_else(malformed)?;
+    if !matches!(scheme, "postgres" | "postgresql") || rest.contains('#') {
+        return Err(malformed());
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
-    let (login, hosts) = authority
-        .rsplit_once('@')
-        .map_or(("", authority), |(login, hosts)| (login, hosts));
-    let at = if authority.contains('@') { "@" } else { "" };
-    let tail = without_session_attributes(tail);
+    let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
+    if path.contains('@') {
+        return Err(malformed());
+    }
+    let (login, hosts) = match authority.rsplit_once('@') {
+        Some((login, hosts)) => (format!("{login}@"), hosts),
+        None => (String::new(), authority),
+    };
+    let mut kept = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let name = pair.split('=').next().unwrap_or_default();
+        // This store always takes it to be `read-write`.
+        if name == "target_session_attrs" {
+            continue;
+        }
+        if !PARAMETERS.contains(&name) && !name.starts_with("options[") {
+            return Err(invalid(format!(
+                "the address has the parameter {name}, which is not known: known are {}",
+                PARAMETERS.join(", ")
+            )));
+        }
+        kept.push(pair);
+    }
+    let kept = kept.join("&");
     let one = |host: &str| {
-        let url = format!("postgres://{login}{at}{host}{tail}");
-        url.parse::<PgConnectOptions>()
-            .map(|options| options.application_name("medcards"))
-            // Its words may repeat the address.
-            .map_err(|_secret| invalid())
+        let url = format!("postgres://{login}{host}{path}?{kept}");
+        // Its words may repeat the address.
+        let options: PgConnectOptions = url.parse().map_err(|_secret| malformed())?;
+        Ok(match options.get_application_name() {
+            Some(_) => options,
+            None => options.application_name("medcards"),
+        })
     };
     hosts.split(',').map(one).collect()
-}
-
-/// Drops `target_session_attrs`, which this store always takes to be `read-write`.
-fn without_session_attributes(tail: &str) -> String {
-    let Some((path, query)) = tail.split_once('?') else {
-        return tail.to_owned();
-    };
-    let kept: Vec<_> = query
-        .split('&')
-        .filter(|pair| !pair.starts_with("target_session_attrs="))
-        .collect();
-    if kept.is_empty() {
-        return path.to_owned();
-    }
-    format!("{path}?{}", kept.join("&"))
 }
 
 #[cfg(test)]

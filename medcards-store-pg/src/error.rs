@@ -43,8 +43,8 @@ pub(crate) enum Failure {
     Closed,
     /// No host that takes writes was found.
     NoPrimary,
-    /// The host did not answer a connection in time.
-    NotReached,
+    /// The host took no connection, so nothing was asked of it.
+    NotReached(Option<sqlx::Error>),
     /// This call alone is refused, and has changed nothing.
     Refused(Error),
     /// A connection was open, and no answer came in time.
@@ -73,8 +73,9 @@ impl From<PoolError<Self>> for Failure {
             PoolError::Backend(failure) => failure,
             PoolError::Closed => Self::Closed,
             PoolError::Timeout(TimeoutType::Wait) => Self::Busy,
-            PoolError::Timeout(_) | PoolError::NoRuntimeSpecified => Self::NotReached,
-            PoolError::PostCreateHook(_) => Self::NotReached,
+            PoolError::Timeout(_)
+            | PoolError::NoRuntimeSpecified
+            | PoolError::PostCreateHook(_) => Self::NotReached(None),
         }
     }
 }
@@ -92,9 +93,9 @@ impl Failure {
                 ErrorKind::Unavailable,
                 "no server here takes writes: promote one, or name its address",
             ),
-            Self::NotReached => (
+            Self::NotReached(_) => (
                 ErrorKind::Unavailable,
-                "the server does not answer: look at its address and whether it runs",
+                "the server takes no connection: look at its address and whether it runs",
             ),
             Self::Refused(_) => (ErrorKind::Unexpected, ""),
             Self::Silent => (
@@ -106,28 +107,48 @@ impl Failure {
         };
         match self {
             Self::Refused(error) => error,
-            Self::Sql(source) => Error::new(kind, operation, context).with_source(source),
+            Self::NotReached(Some(source)) | Self::Sql(source) => {
+                Error::new(kind, operation, context).with_source(source)
+            }
             _ => Error::new(kind, operation, context),
+        }
+    }
+
+    /// The same failure, if it happened before there was a connection.
+    pub(crate) fn while_connecting(self) -> Self {
+        match self {
+            Self::Sql(error) if Self::is_link_error(&error) => Self::NotReached(Some(error)),
+            other => other,
         }
     }
 
     /// Whether the connection, not the statement, is at fault: another connection may do better.
     pub(crate) fn is_of_link(&self) -> bool {
         match self {
-            Self::Sql(error) => match sqlstate(error).as_deref() {
-                Some(code) => is_link_code(code),
-                None => !is_of_value(error),
-            },
-            Self::NoPrimary | Self::NotReached | Self::Silent => true,
+            Self::Sql(error) => Self::is_link_error(error),
+            Self::NoPrimary | Self::NotReached(_) | Self::Silent => true,
             Self::Busy | Self::Closed | Self::Refused(_) | Self::Unreadable(_) => false,
         }
+    }
+
+    fn is_link_error(error: &sqlx::Error) -> bool {
+        match sqlstate(error).as_deref() {
+            Some(code) => is_link_code(code),
+            None => !is_of_value(error) && !is_of_address(error),
+        }
+    }
+
+    /// Whether the database user may not do this.
+    pub(crate) fn is_of_right(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        sqlstate(error).as_deref() == Some(code::INSUFFICIENT_PRIVILEGE)
     }
 
     /// Whether the connection had been lost before anything was sent on it.
     ///
     /// A silent one is not among them: what waits once need not wait twice.
     pub(crate) fn is_of_dead_link(&self) -> bool {
-        self.is_of_link() && !matches!(self, Self::Silent | Self::NotReached)
+        self.is_of_link() && !matches!(self, Self::Silent | Self::NotReached(_))
     }
 
     /// Whether one of several values is at fault, so that the others may do better alone.
@@ -196,6 +217,11 @@ fn is_link_code(code: &str) -> bool {
                 | code::IDLE_IN_TRANSACTION
                 | code::READ_ONLY
         )
+}
+
+/// Whether no connection can be made as it was asked for.
+fn is_of_address(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Configuration(_) | sqlx::Error::Tls(_))
 }
 
 /// Whether the driver could not write or read a value.

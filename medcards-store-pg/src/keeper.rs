@@ -159,8 +159,13 @@ impl Keeper {
     }
 
     async fn refresh_if_due(&self) -> Result<bool, Failure> {
-        if self.is_scheduled().await? {
-            return Ok(false);
+        match self.is_scheduled().await {
+            Ok(true) => return Ok(false),
+            Ok(false) => {}
+            Err(failure) if failure.is_of_right() => {
+                tracing::debug!("pg_cron is installed, but not for this user: refreshed from here");
+            }
+            Err(failure) => return Err(failure),
         }
         let seconds = i64::try_from(self.cache_refresh.as_secs()).unwrap_or(i64::MAX);
         let begin = sqlx::query(BEGIN_TASK_SQL).bind(REFRESH_TASK).bind(seconds);

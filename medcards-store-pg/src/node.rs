@@ -56,7 +56,7 @@ impl Node {
         let hosts = match limits.pooling {
             Pooling::None => hosts
                 .into_iter()
-                .map(|host| host.options(settings.clone()))
+                .map(|host| host.options(settings.clone()).extra_float_digits(None))
                 .collect(),
             // The names of prepared statements would be those of another server's connection, and
             // older poolers refuse parameters that they do not know.

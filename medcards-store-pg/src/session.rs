@@ -137,9 +137,10 @@ impl Connector {
                 timeline,
             })
         };
-        let found = timeout(CONNECT_WAIT_MAX, connecting)
-            .await
-            .unwrap_or(Err(Failure::NotReached))?;
+        let found = match timeout(CONNECT_WAIT_MAX, connecting).await {
+            Ok(connected) => connected.map_err(Failure::while_connecting)?,
+            Err(_elapsed) => return Err(Failure::NotReached(None)),
+        };
         let newest = self.timeline.fetch_max(found.timeline, Ordering::AcqRel);
         match found.timeline < newest {
             true => Err(Failure::NoPrimary),

@@ -71,6 +71,10 @@ async fn what_is_no_address_is_refused_and_never_repeated() {
         "postgres://u:s3cret@h:99999/d",
         "postgres://u:s3cret@h/d?sslmode=s3cret",
         "postgres://u:s3cret@h1:1,h2:two/d",
+        "postgres://u:s3cret#1@h/d",
+        "postgres://u:s3cret/1@h/d",
+        "postgres://u:s3cret?1@h/d",
+        "postgres://u:s3cret@h/d?sslmod=require",
     ] {
         let error = PgConfig::new(url).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{url}: {error}");
