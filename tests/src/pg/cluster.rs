@@ -86,6 +86,14 @@ impl Cluster {
         Self::start_on_free_port(installed, guard)
     }
 
+    /// Starts a server on data from elsewhere: a call makes the folder of this path, such as a restore
+    /// from a backup. Returns when the server answers, which it may do before it takes writes.
+    pub fn start_on(installed: &Installed, make: impl FnOnce(&Path)) -> Self {
+        let guard = postgres_guard(installed);
+        make(&guard.folder().join(DATA));
+        Self::start_on_free_port(installed, guard)
+    }
+
     /// The cluster of this major version that all tests of this process share, started when it is
     /// first asked for. For tests with a database of their own that do not hurt the server.
     pub fn shared(major: u32) -> &'static Self {

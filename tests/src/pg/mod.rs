@@ -12,7 +12,9 @@
 mod bouncer;
 mod cluster;
 mod database;
+mod folder;
 mod installed;
+mod receiver;
 mod tls;
 
 mod account;
@@ -21,5 +23,7 @@ mod guard;
 pub use bouncer::Bouncer;
 pub use cluster::Cluster;
 pub use database::Database;
+pub use folder::Folder;
 pub use installed::Installed;
+pub use receiver::WalReceiver;
 pub use tls::Credentials;
