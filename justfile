@@ -32,6 +32,10 @@ servers:
 kill:
     MEDCARDS_KILLS=50 cargo test --release -p medcards-tests --test it -- --nocapture kill
 
+# Loses servers with their disks, restores them with the scripts, and shows what that lost and took.
+restore:
+    cargo test -p medcards-store-pg --test it -- --nocapture backup
+
 # Imports, answers and searches real cases from a folder of JSONL files.
 real-data folder:
     ./tests/real-data {{folder}}

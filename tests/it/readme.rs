@@ -7,10 +7,12 @@ use serde_json::Value;
 use crate::harness::{cargo, workspace};
 
 /// The documents whose commands must work.
-const DOCUMENTS: [&str; 5] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "CONTRIBUTING.md",
     "ARCHITECTURE.md",
+    "docs/backup.md",
+    "docs/postgres.md",
     "examples/README.md",
     "benches/README.md",
 ];

@@ -24,6 +24,8 @@ mod search;
 /// Views of the log, and their cross-check.
 mod stats;
 
+/// The scripts for operators: a server that is gone with its disk, and what is restored of it.
+mod backup;
 /// A server that is killed, fills up, or is replaced by another.
 mod crashes;
 /// Connections that are cut, silent, or whose caller went away.
