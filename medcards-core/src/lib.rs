@@ -54,6 +54,8 @@
 //! [`spend::SpendLedger`] (a backend with all six is a [`store::Store`]), [`cache::Cache`],
 //! [`ai::AiProvider`], [`ai::FeedbackPrompt`], [`limit::RateLimiter`], [`time::Clock`].
 //!
+//! You want to change the store of a deployment: [`transfer`] carries everything and compares.
+//!
 //! You want to try it or test with it: [`memory`] implements every one of them; the features
 //! `test-util` and `conformance` add doubles and the checks that every backend runs.
 //!
@@ -108,6 +110,7 @@ pub mod shard;
 pub mod spend;
 pub mod store;
 pub mod time;
+pub mod transfer;
 pub mod user;
 
 #[cfg(feature = "conformance")]

@@ -39,6 +39,7 @@ pub mod limiter;
 pub mod precomputed;
 pub mod search;
 pub mod spend;
+pub mod transfer;
 pub mod users;
 
 pub use list::{CACHE_CHECKS, Check, DrivenLimiter, LIMITER_CHECKS, STORE_CHECKS};

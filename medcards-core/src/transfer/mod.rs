@@ -1,0 +1,286 @@
+//! Moving a whole deployment from one store into another, row by row as it is kept, in steps that
+//! may be killed.
+//!
+//! [`Inventory::take`] reads a store and says what is in it: rows of each part, a hash of each part
+//! and of each user, and the rows that the target cannot keep. [`carry`] then writes part after part.
+//! Each step writes its rows and how far it came in one transaction, so that whoever starts again
+//! goes on there: no row is lost, and none is written twice. Another inventory, of the target, tells
+//! whether both hold the same ([`Inventory::compare`]).
+//!
+//! A source must not change meanwhile. Its inventory has a [`Fingerprint`], under which the target
+//! keeps what it was given: the rest of a source that did change is refused.
+//!
+//! Views of the answer log are not carried: whoever keeps them projects the log again.
+
+mod inventory;
+mod json;
+mod row;
+mod run;
+
+pub use inventory::{Differences, Fingerprint, Inventory, OBJECTIONS_MAX, Objection, PartSum};
+pub use json::{JsonSense, StoredJson};
+pub use row::{
+    CaseRow, CursorRow, EventRow, FeedbackRow, ReservationRow, Row, SpendDayRow, UserRow,
+};
+pub use run::{ROWS_PER_STEP, ROWS_PER_STEP_MAX, carry};
+
+use std::fmt;
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
+
+use async_trait::async_trait;
+
+use crate::{Error, ErrorKind, Result};
+
+/// What a deployment consists of, in the order in which it is carried: who is named comes before
+/// whoever names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a store that does not carry a new part must not compile"
+)]
+pub enum Part {
+    /// All versions of all cases.
+    Cases,
+    /// Users and their settings.
+    Users,
+    /// Feedback that was written before it is asked for, with its reviews.
+    Feedback,
+    /// What each day has spent and set aside.
+    SpendDays,
+    /// Money set aside for live calls.
+    Reservations,
+    /// What each tier did, per day, model and case.
+    SpendTotals,
+    /// The answers.
+    Answers,
+    /// The answer log.
+    Events,
+    /// How far each reader of the log has come.
+    Cursors,
+}
+
+impl Part {
+    /// All parts, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Cases,
+        Self::Users,
+        Self::Feedback,
+        Self::SpendDays,
+        Self::Reservations,
+        Self::SpendTotals,
+        Self::Answers,
+        Self::Events,
+        Self::Cursors,
+    ];
+
+    /// The stable name, as stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cases => "cases",
+            Self::Users => "users",
+            Self::Feedback => "feedback",
+            Self::SpendDays => "spend days",
+            Self::Reservations => "reservations",
+            Self::SpendTotals => "spend totals",
+            Self::Answers => "answers",
+            Self::Events => "events",
+            Self::Cursors => "cursors",
+        }
+    }
+
+    /// The most rows that are read or written at once: texts are longer than answers, and a case
+    /// costs the index of its words.
+    #[must_use]
+    pub fn rows_max(self) -> usize {
+        match self {
+            Self::Cases => 250,
+            Self::Feedback => 1_000,
+            Self::Users
+            | Self::SpendDays
+            | Self::Reservations
+            | Self::SpendTotals
+            | Self::Answers
+            | Self::Events
+            | Self::Cursors => ROWS_PER_STEP_MAX,
+        }
+    }
+}
+
+impl Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A place between two rows of a part. Only the store that gave it can say where that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place(Box<str>);
+
+impl Place {
+    /// A place that is written like this.
+    #[must_use]
+    pub fn new(text: impl Into<Box<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// How it is written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads a field of a place whose fields have `/` between them; the last one may have more.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if there is no such field.
+    pub fn field<T: FromStr>(&self, index: usize, fields: usize) -> Result<T> {
+        let field = self.0.splitn(fields, '/').nth(index);
+        field.and_then(|text| text.parse().ok()).ok_or_else(|| {
+            let context = "a place is not in the expected form: it was written by another program";
+            Error::new(ErrorKind::Corrupt, "read place", context)
+        })
+    }
+}
+
+impl Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How far a part was carried.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is nothing else to be at")]
+pub enum Stand {
+    /// Nothing was carried.
+    #[default]
+    Start,
+    /// All rows before this place of the source.
+    After(Place),
+    /// All of it.
+    End,
+}
+
+/// Some rows of a part, in the order of the store.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "made by every store")]
+pub struct Batch {
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// What stands among them and cannot be read, by name.
+    pub unreadable: Vec<String>,
+    /// Where the next rows begin; `None` if these are the last.
+    pub next: Option<Place>,
+}
+
+/// Some rows to be written.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "read by every target")]
+pub struct Step {
+    /// Of which part.
+    pub part: Part,
+    /// How far the part was carried before.
+    pub from: Stand,
+    /// The next rows, in order, all of this part.
+    pub rows: Vec<Row>,
+    /// How far it is carried with them.
+    pub to: Stand,
+}
+
+/// What was written of a part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "made by every target")]
+pub struct Progress {
+    /// How many rows.
+    pub rows: u64,
+    /// How far that is.
+    pub stand: Stand,
+}
+
+/// What a store holds, as far as moving into it is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "whoever moves must tell them apart"
+)]
+pub enum TargetState {
+    /// Nothing: it can be moved into.
+    Empty,
+    /// A part of the source with this fingerprint.
+    Begun(Fingerprint),
+    /// All of the source with this fingerprint, and whatever happened since.
+    Ended(Fingerprint),
+    /// Data of its own, of these kinds.
+    Occupied(String),
+}
+
+/// A store that can be read row by row, as it is kept.
+#[async_trait]
+pub trait TransferSource: Debug + Display + Send + Sync + 'static {
+    /// How many rows a part has.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    async fn count_rows(&self, part: Part) -> Result<u64>;
+
+    /// The next rows of a part after a place, at most `limit`, always in the same order while
+    /// nobody writes.
+    ///
+    /// Answers come user by user, each user's by id; events in the order of the log; everything
+    /// that is kept, whether or not it could be written today.
+    ///
+    /// # Errors
+    /// Those of the storage. A row that cannot be read is named in the batch instead.
+    async fn read_rows(&self, part: Part, after: Option<&Place>, limit: usize) -> Result<Batch>;
+}
+
+/// A store that a whole deployment can be moved into.
+#[async_trait]
+pub trait TransferTarget: TransferSource {
+    /// Why it cannot keep a row; `None` if it can.
+    fn objection(row: &Row) -> Option<&'static str>
+    where
+        Self: Sized;
+
+    /// What it holds.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    async fn target_state(&self) -> Result<TargetState>;
+
+    /// Begins to take the source with this fingerprint, or goes on with it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if it holds data of its own, or of another source.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves it begun or not.
+    async fn begin_transfer(&self, source: Fingerprint) -> Result<()>;
+
+    /// How far a part was carried.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    async fn progress(&self, part: Part) -> Result<Progress>;
+
+    /// Writes the rows of a step and how far it came, both or neither.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if the part does not stand where the step begins, because somebody
+    /// else carries it, or if a row is there already; those of the storage.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the step either done or not; [`progress`](Self::progress) says which.
+    async fn write_step(&self, step: &Step) -> Result<()>;
+
+    /// Says that everything was carried and found equal: from now on it may be used.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if some part was not carried to its end.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves it ended or not; ending twice is ending once.
+    async fn end_transfer(&self) -> Result<()>;
+}

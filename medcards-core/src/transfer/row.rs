@@ -1,0 +1,391 @@
+//! The rows of a deployment, in a form that no store owns.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use super::{Part, StoredJson};
+use crate::answer::Answer;
+use crate::case::CaseVersion;
+use crate::feedback::{Feedback, FeedbackKey, KeyPosition, Shared};
+use crate::id::{CaseId, ReservationId, UserId};
+use crate::spend::{MicroDollars, SpendRow};
+
+/// A row of some part.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a store that cannot keep a new kind of row must not compile"
+)]
+pub enum Row {
+    /// An answer.
+    Answer(Answer),
+    /// A version of a case.
+    Case(CaseRow),
+    /// How far a reader has come.
+    Cursor(CursorRow),
+    /// An event.
+    Event(EventRow),
+    /// Feedback written before it is asked for.
+    Feedback(FeedbackRow),
+    /// Money set aside.
+    Reservation(ReservationRow),
+    /// The sums of a day.
+    SpendDay(SpendDayRow),
+    /// What a tier did.
+    SpendTotal(SpendRow),
+    /// A user.
+    User(UserRow),
+}
+
+/// A version of a case. Source and external id stand in the content.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a row: every store writes all of it"
+)]
+pub struct CaseRow {
+    /// The case.
+    pub case_id: CaseId,
+    /// Which edition.
+    pub version: CaseVersion,
+    /// When this version was published.
+    pub published_at: Timestamp,
+    /// What it says, in the form of [`CaseRecord`](crate::case::CaseRecord).
+    pub content: StoredJson,
+}
+
+/// A user.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a row: every store writes all of it"
+)]
+pub struct UserRow {
+    /// The user.
+    pub id: UserId,
+    /// The stable name of the [`UserKind`](crate::user::UserKind).
+    pub kind: String,
+    /// In the form of [`UserSettings`](crate::user::UserSettings).
+    pub settings: StoredJson,
+    /// When the user was first seen.
+    pub created_at: Timestamp,
+}
+
+/// Feedback that was written before it is asked for.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a row: every store writes all of it"
+)]
+pub struct FeedbackRow {
+    /// Where its key stands in the order in which keys were first kept.
+    pub position: KeyPosition,
+    /// The key.
+    pub key: FeedbackKey,
+    /// The feedback.
+    pub feedback: Feedback<Shared>,
+    /// Who reviewed it last.
+    pub reviewer: Option<UserId>,
+    /// When.
+    pub reviewed_at: Option<Timestamp>,
+}
+
+/// The sums of a day.
+#[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a row: every store writes all of it"
+)]
+pub struct SpendDayRow {
+    /// The day (UTC).
+    pub day: Date,
+    /// What was spent.
+    pub spent: MicroDollars,
+    /// What is set aside.
+    pub set_aside: MicroDollars,
+}
+
+/// Money that was set aside for a live call.
+#[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a row: every store writes all of it"
+)]
+pub struct ReservationRow {
+    /// Names it.
+    pub id: ReservationId,
+    /// The day (UTC) on which it counts.
+    pub day: Date,
+    /// How much.
+    pub amount: MicroDollars,
+    /// Whether it was settled.
+    pub settled: bool,
+}
+
+/// An event. Where it stands follows from its place among the others.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a row: every store writes all of it"
+)]
+pub struct EventRow {
+    /// Whom it concerns.
+    pub user_id: UserId,
+    /// The stable name of what happened.
+    pub kind: String,
+    /// In the form of [`EventBody`](crate::event::EventBody).
+    pub body: StoredJson,
+    /// When it was written, by the clock of that machine.
+    pub recorded_at: Timestamp,
+}
+
+/// How far a reader of the log has come.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a row: every store writes all of it"
+)]
+pub struct CursorRow {
+    /// The name of the reader.
+    pub reader: String,
+    /// How many of the events that there are it has behind it. Positions are another thing in each
+    /// log, this number is not.
+    pub events_read: u64,
+}
+
+impl Row {
+    /// The part it belongs to.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        match self {
+            Self::Answer(_) => Part::Answers,
+            Self::Case(_) => Part::Cases,
+            Self::Cursor(_) => Part::Cursors,
+            Self::Event(_) => Part::Events,
+            Self::Feedback(_) => Part::Feedback,
+            Self::Reservation(_) => Part::Reservations,
+            Self::SpendDay(_) => Part::SpendDays,
+            Self::SpendTotal(_) => Part::SpendTotals,
+            Self::User(_) => Part::Users,
+        }
+    }
+
+    /// The user whose row it is: who is verified with it, and leaves with it.
+    #[must_use]
+    pub fn user_id(&self) -> Option<UserId> {
+        match self {
+            Self::Answer(answer) => Some(answer.user_id),
+            Self::Event(event) => Some(event.user_id),
+            Self::User(user) => Some(user.id),
+            Self::Case(_)
+            | Self::Cursor(_)
+            | Self::Feedback(_)
+            | Self::Reservation(_)
+            | Self::SpendDay(_)
+            | Self::SpendTotal(_) => None,
+        }
+    }
+
+    /// Names it, without anything that it says.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Answer(answer) => format!("answer {} of user {}", answer.id, answer.user_id),
+            Self::Case(case) => format!("version {} of case {}", case.version, case.case_id),
+            Self::Cursor(cursor) => format!("cursor of reader {}", cursor.reader),
+            Self::Event(event) => {
+                format!("event of user {} of {}", event.user_id, event.recorded_at)
+            }
+            Self::Feedback(row) => format!("feedback {}", row.key),
+            Self::Reservation(reservation) => format!("reservation {}", reservation.id),
+            Self::SpendDay(day) => format!("sums of {}", day.day),
+            Self::SpendTotal(total) => format!("totals of {} for {}", total.tier, total.day),
+            Self::User(user) => format!("user {}", user.id),
+        }
+    }
+
+    /// Hashes everything in it, always in the same way: two stores that hold the same row agree.
+    #[must_use]
+    pub fn hash(&self) -> u128 {
+        let mut form = Form::default();
+        match self {
+            Self::Answer(answer) => form.answer(answer),
+            Self::Case(case) => form.case(case),
+            Self::Cursor(cursor) => {
+                let CursorRow {
+                    reader,
+                    events_read,
+                } = cursor;
+                form.text(reader).number(*events_read);
+            }
+            Self::Event(event) => {
+                let EventRow {
+                    user_id,
+                    kind,
+                    body,
+                    recorded_at,
+                } = event;
+                form.id(user_id.as_bytes()).text(kind);
+                form.json(body).instant(*recorded_at);
+            }
+            Self::Feedback(row) => form.feedback(row),
+            Self::Reservation(reservation) => {
+                let ReservationRow {
+                    id,
+                    day,
+                    amount,
+                    settled,
+                } = reservation;
+                form.id(id.as_bytes()).day(*day).number(amount.get());
+                form.number(u64::from(*settled));
+            }
+            Self::SpendDay(sums) => {
+                let SpendDayRow {
+                    day,
+                    spent,
+                    set_aside,
+                } = sums;
+                form.day(*day).number(spent.get()).number(set_aside.get());
+            }
+            Self::SpendTotal(total) => form.total(total),
+            Self::User(user) => {
+                let UserRow {
+                    id,
+                    kind,
+                    settings,
+                    created_at,
+                } = user;
+                form.id(id.as_bytes()).text(kind);
+                form.json(settings).instant(*created_at);
+            }
+        }
+        xxh3_128_with_seed(&form.0, self.part() as u64)
+    }
+}
+
+/// A row as bytes of which no two rows have the same: every value has a fixed length, or its length
+/// before it.
+#[derive(Default)]
+struct Form(Vec<u8>);
+
+impl Form {
+    fn number(&mut self, number: u64) -> &mut Self {
+        self.0.extend_from_slice(&number.to_le_bytes());
+        self
+    }
+
+    fn optional(&mut self, number: Option<u64>) -> &mut Self {
+        self.0.push(u8::from(number.is_some()));
+        self.number(number.unwrap_or_default())
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.bytes(text.as_bytes())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn id(&mut self, id: &[u8; 16]) -> &mut Self {
+        self.0.extend_from_slice(id);
+        self
+    }
+
+    /// To the microsecond, as stores keep it.
+    fn instant(&mut self, instant: Timestamp) -> &mut Self {
+        self.number(instant.as_microsecond().cast_unsigned())
+    }
+
+    fn day(&mut self, day: Date) -> &mut Self {
+        self.text(&day.to_string())
+    }
+
+    fn json(&mut self, json: &StoredJson) -> &mut Self {
+        self.0.extend_from_slice(&json.sense().hash().to_le_bytes());
+        self
+    }
+
+    fn answer(&mut self, answer: &Answer) {
+        let Answer {
+            id,
+            user_id,
+            case_id,
+            case_version,
+            chosen,
+            shown,
+            is_correct,
+            time_to_answer_ms,
+            confidence,
+            created_at,
+        } = answer;
+        self.id(id.as_bytes()).id(user_id.as_bytes());
+        self.id(case_id.as_bytes())
+            .number(case_version.get().into());
+        self.number(chosen.bits().into()).bytes(shown.positions());
+        self.number(u64::from(*is_correct));
+        self.optional(time_to_answer_ms.map(u64::from));
+        self.optional(confidence.map(|confidence| confidence.percent().into()));
+        self.instant(*created_at);
+    }
+
+    fn case(&mut self, case: &CaseRow) {
+        let CaseRow {
+            case_id,
+            version,
+            published_at,
+            content,
+        } = case;
+        self.id(case_id.as_bytes()).number(version.get().into());
+        self.instant(*published_at).json(content);
+    }
+
+    fn feedback(&mut self, row: &FeedbackRow) {
+        let FeedbackRow {
+            position,
+            key,
+            feedback,
+            reviewer,
+            reviewed_at,
+        } = row;
+        let Feedback {
+            text,
+            origin,
+            model,
+            prompt_version,
+            review,
+            cost,
+            written_at,
+            audience: _,
+        } = feedback;
+        self.number(position.0).text(&key.to_string()).text(text);
+        self.text(origin.as_str());
+        self.text(model.as_ref().map_or("", |model| model.as_str()));
+        self.optional(prompt_version.map(|version| version.get().into()));
+        self.text(review.as_str()).number(cost.get());
+        self.instant(*written_at);
+        self.bytes(reviewer.as_ref().map_or(&[], |user| user.as_bytes()));
+        self.optional(reviewed_at.map(|instant| instant.as_microsecond().cast_unsigned()));
+    }
+
+    fn total(&mut self, total: &SpendRow) {
+        let SpendRow {
+            day,
+            tier,
+            model,
+            case_id,
+            resolutions,
+            cost,
+            saved,
+        } = total;
+        self.day(*day).text(tier.as_str());
+        self.text(model.as_ref().map_or("", |model| model.as_str()));
+        self.bytes(case_id.as_ref().map_or(&[], |case| case.as_bytes()));
+        self.number(*resolutions)
+            .number(cost.get())
+            .number(saved.get());
+    }
+}
