@@ -345,7 +345,7 @@ fn find_query(user_id: UserId, id: AnswerId) -> Query<'static, Sqlite, SqliteArg
 }
 
 /// Reads the columns of `ANSWER_COLUMNS`.
-fn read_answer(row: &SqliteRow) -> Option<Answer> {
+pub(crate) fn read_answer(row: &SqliteRow) -> Option<Answer> {
     let mut columns = Columns::of(row);
     let user_id = UserId::from_bytes(columns.id()?);
     let id = AnswerId::from_bytes(columns.id()?);

@@ -47,6 +47,14 @@ impl<'r> Columns<'r> {
         Timestamp::from_microsecond(self.next()?).ok()
     }
 
+    /// The next column as an instant, or `None` inside if it is null.
+    pub(crate) fn optional_instant(&mut self) -> Option<Option<Timestamp>> {
+        self.next::<Option<i64>>()?
+            .map(Timestamp::from_microsecond)
+            .transpose()
+            .ok()
+    }
+
     /// The next column as a number that fits.
     pub(crate) fn number<T: TryFrom<i64>>(&mut self) -> Option<T> {
         self.next::<i64>()?.try_into().ok()

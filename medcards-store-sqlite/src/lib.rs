@@ -24,6 +24,7 @@
 //! | [`EventLog`] | `events`, `cursors` | in commit order, without gaps: one writer gives the numbers |
 //! | [`PrecomputedStore`] | `precomputed_feedback` | what a reviewer said is never overwritten |
 //! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_totals` | nobody spends more than the spend budget, however many ask at once |
+//! | [`TransferSource`] | all of them | everything can be carried into another store as it is kept |
 //! | [`UserStore`] | `users`, `events` | settings and their event in one transaction |
 //!
 //! `schema.sql` shows all tables. Formats only grow: a file of an earlier version opens and is
@@ -67,6 +68,7 @@
 //! [`EventLog`]: medcards_core::event::EventLog
 //! [`PrecomputedStore`]: medcards_core::feedback::PrecomputedStore
 //! [`SpendLedger`]: medcards_core::spend::SpendLedger
+//! [`TransferSource`]: medcards_core::transfer::TransferSource
 //! [`UserStore`]: medcards_core::user::UserStore
 
 mod config;
@@ -77,6 +79,7 @@ mod cases;
 mod events;
 mod precomputed;
 mod spend;
+mod transfer;
 mod users;
 
 mod case_cache;

@@ -296,7 +296,7 @@ impl DaySums {
     }
 }
 
-fn read_row(row: &SqliteRow) -> Option<SpendRow> {
+pub(crate) fn read_row(row: &SqliteRow) -> Option<SpendRow> {
     let mut columns = Columns::of(row);
     Some(SpendRow {
         day: columns.next::<&str>()?.parse().ok()?,
