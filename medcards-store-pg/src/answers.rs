@@ -344,7 +344,7 @@ pub(crate) fn bucket(user_id: UserId) -> i16 {
         .cast_signed()
 }
 
-fn confidence(answer: &Answer) -> Option<i16> {
+pub(crate) fn confidence(answer: &Answer) -> Option<i16> {
     answer
         .confidence
         .map(|confidence| i16::from(confidence.percent()))
@@ -374,7 +374,7 @@ pub(crate) async fn find_many(
 }
 
 /// Reads the columns of the statements above.
-fn read_answer(row: &PgRow) -> Option<Answer> {
+pub(crate) fn read_answer(row: &PgRow) -> Option<Answer> {
     let mut columns = Columns::of(row);
     Some(Answer {
         user_id: UserId::from_uuid(columns.id()?),

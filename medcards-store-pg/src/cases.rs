@@ -307,8 +307,8 @@ impl std::fmt::Display for SearchPlace {
 /// A filter, as columns hold what it compares.
 #[derive(Debug)]
 pub(crate) struct FilterColumns {
-    specialty: Option<String>,
-    lang: Option<String>,
+    pub(crate) specialty: Option<String>,
+    pub(crate) lang: Option<String>,
 }
 
 impl FilterColumns {
@@ -473,7 +473,7 @@ async fn insert_version(
 }
 
 /// A version, as columns hold it.
-fn stored(version: CaseVersion) -> i32 {
+pub(crate) fn stored(version: CaseVersion) -> i32 {
     i32::try_from(version.get()).unwrap_or(i32::MAX)
 }
 

@@ -38,6 +38,11 @@ impl<'r> Columns<'r> {
         Self { row, at: 0 }
     }
 
+    /// From a column on, counted from 0.
+    pub(crate) fn at(row: &'r PgRow, at: usize) -> Self {
+        Self { row, at }
+    }
+
     /// The next column as the driver reads it; `None` if it is of another type.
     pub(crate) fn next<T: Decode<'r, Postgres> + Type<Postgres>>(&mut self) -> Option<T> {
         let value = self.row.try_get(self.at).ok();

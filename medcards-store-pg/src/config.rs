@@ -35,6 +35,7 @@ pub struct PgConfig {
     retention: Retention,
     keeping: Keeping,
     cache_refresh: Duration,
+    half_moved: HalfMoved,
 }
 
 /// What stands between this process and the server.
@@ -83,6 +84,17 @@ pub enum Keeping {
     Here,
 }
 
+/// What to do with a database into which only a part of another store has been moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "it is opened or not")]
+pub enum HalfMoved {
+    /// Refuse it: what is written now would stand among what is still to come.
+    #[default]
+    Refused,
+    /// Open it, to go on with the move.
+    Taken,
+}
+
 impl PgConfig {
     /// The most connections that may be asked for: a server has a process for each.
     pub const CONNECTIONS_MAX: u32 = 500;
@@ -113,6 +125,7 @@ impl PgConfig {
             retention: Retention::Forever,
             keeping: Keeping::Here,
             cache_refresh: Duration::from_hours(24),
+            half_moved: HalfMoved::Refused,
         })
     }
 
@@ -198,6 +211,14 @@ impl PgConfig {
         self
     }
 
+    /// Says what to do with a database into which only a part of another store has been moved.
+    /// Default: [`HalfMoved::Refused`].
+    #[must_use]
+    pub fn with_half_moved(mut self, half_moved: HalfMoved) -> Self {
+        self.half_moved = half_moved;
+        self
+    }
+
     pub(crate) fn checked(self) -> Result<Self> {
         let months = match self.retention {
             Retention::Forever => Retention::MONTHS_MIN,
@@ -252,6 +273,10 @@ impl PgConfig {
 
     pub(crate) fn keeping(&self) -> Keeping {
         self.keeping
+    }
+
+    pub(crate) fn half_moved(&self) -> HalfMoved {
+        self.half_moved
     }
 
     pub(crate) fn cache_refresh(&self) -> Duration {

@@ -186,6 +186,14 @@ impl Failure {
             })
     }
 
+    /// Whether a row with this key is there already.
+    pub(crate) fn is_of_duplicate(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        error
+            .as_database_error()
+            .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+    }
+
     /// Whether a lock was not had in time.
     pub(crate) fn is_of_lock(&self) -> bool {
         let Self::Sql(error) = self else { return false };

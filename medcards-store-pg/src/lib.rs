@@ -25,6 +25,7 @@
 //! | [`PrecomputedStore`] | `precomputed_feedback` | what a reviewer said is never overwritten |
 //! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_totals` | nobody spends more than the spend budget, however many processes ask at once |
 //! | [`UserStore`] | `users`, `events` | settings and their event in one transaction |
+//! | [`TransferTarget`] | all of them, `transfers`, `transfer_parts` | rows and how far they came in one transaction; a database with data of its own is refused |
 //! | | `user_stats`, `user_specialty_stats`, `case_stats` | views of the log: [`PgStore::dashboard`], [`PgStore::leaderboard`], [`PgStore::case_stats`] |
 //! | | `user_stats_cache` | their cross-check, computed from the answers |
 //! | | `owned_buckets`, `shard_map` | which users this shard may write; each write checks it in its own statement |
@@ -71,6 +72,7 @@
 //! | [`with_retention`](PgConfig::with_retention) | [`Retention::Forever`] | how long answers stay in `interactions` |
 //! | [`with_keeping`](PgConfig::with_keeping) | [`Keeping::Here`] | whether this process looks after the database |
 //! | [`with_cache_refresh`](PgConfig::with_cache_refresh) | 1 day | how often the cross-check is computed; by pg_cron where it is installed |
+//! | [`with_half_moved`](PgConfig::with_half_moved) | [`HalfMoved::Refused`] | `Taken` to go on with a move into it |
 //!
 //! How many connections: a server does best with about twice as many busy ones as it has cores, so
 //! for one of 8 cores and 4 processes, 4 each are enough, and more only wait inside the server.
@@ -99,6 +101,7 @@
 //! [`EventLog`]: medcards_core::event::EventLog
 //! [`PrecomputedStore`]: medcards_core::feedback::PrecomputedStore
 //! [`SpendLedger`]: medcards_core::spend::SpendLedger
+//! [`TransferTarget`]: medcards_core::transfer::TransferTarget
 //! [`UserStore`]: medcards_core::user::UserStore
 
 mod config;
@@ -110,10 +113,12 @@ mod events;
 mod precomputed;
 mod spend;
 mod stats;
+mod transfer;
 mod users;
 
 mod case_cache;
 mod column;
+mod copy;
 mod error;
 mod keeper;
 mod migrate;
@@ -124,7 +129,7 @@ mod session;
 mod words;
 mod writer;
 
-pub use config::{Keeping, PgConfig, Pooling, Retention};
+pub use config::{HalfMoved, Keeping, PgConfig, Pooling, Retention};
 pub use keeper::KeepReport;
 pub use stats::{CaseStats, Dashboard, SpecialtyStats, Standing};
 pub use store::PgStore;

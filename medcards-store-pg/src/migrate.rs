@@ -17,8 +17,14 @@ use crate::node::{Node, transact};
 use crate::store::Lock;
 
 /// Every format there was, oldest first. A released file never changes: its checksum is stored.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "first", include_str!("../migrations/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../migrations/0001_first.sql")),
+    (
+        2,
+        "transfers",
+        include_str!("../migrations/0002_transfers.sql"),
+    ),
+];
 
 /// How long a starting process waits for the one that migrates, and for its own migration.
 const WAIT_MAX: Duration = Duration::from_secs(100);

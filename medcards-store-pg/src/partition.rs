@@ -64,6 +64,11 @@ impl Month {
         Self(self.0 + months)
     }
 
+    /// Whether answers of this month can be kept at all.
+    pub(crate) fn is_kept(self) -> bool {
+        YEARS.contains(&self.year())
+    }
+
     fn year(self) -> i32 {
         self.0.div_euclid(12)
     }
@@ -119,7 +124,7 @@ impl Partitions {
     ) -> Result<(), Error> {
         let month = Month::of(created_at);
         let refused = |context| Err(Error::new(ErrorKind::Invalid, operation, context));
-        if !YEARS.contains(&month.year()) {
+        if !month.is_kept() {
             return refused("its instant lies outside the years 2000 to 2199: check the clock");
         }
         if month.0 < self.oldest.load(Ordering::Relaxed) {

@@ -192,14 +192,17 @@ fn refused(kind: ErrorKind, context: &'static str) -> Failure {
     Failure::Refused(Error::new(kind, REVIEW, context))
 }
 
-struct Kept {
-    position: i64,
-    key: FeedbackKey,
-    feedback: Feedback<Shared>,
+pub(crate) struct Kept {
+    pub(crate) position: i64,
+    pub(crate) key: FeedbackKey,
+    pub(crate) feedback: Feedback<Shared>,
 }
 
 fn read_kept(row: &PgRow) -> Option<Kept> {
-    let mut columns = Columns::of(row);
+    read_kept_columns(&mut Columns::of(row))
+}
+
+pub(crate) fn read_kept_columns(columns: &mut Columns<'_>) -> Option<Kept> {
     Some(Kept {
         position: columns.next()?,
         key: columns.next::<&str>()?.parse().ok()?,

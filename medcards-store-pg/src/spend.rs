@@ -261,7 +261,7 @@ impl DaySums {
     }
 }
 
-fn read_row(row: &PgRow) -> Option<SpendRow> {
+pub(crate) fn read_row(row: &PgRow) -> Option<SpendRow> {
     let mut columns = Columns::of(row);
     Some(SpendRow {
         day: columns.day()?,

@@ -22,7 +22,7 @@ const CASE_STATS: &str = "read case stats";
 const REFRESH: &str = "refresh stats cache";
 
 /// The reader of the log that keeps the figures.
-const READER: &str = "stats";
+pub(crate) const READER: &str = "stats";
 
 /// How many events one transaction adds: some 100 ms of work.
 pub(crate) const EVENTS_PER_STEP: i64 = 5_000;

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::case_cache::CaseCache;
 use crate::column::Columns;
-use crate::config::{Keeping, PgConfig};
+use crate::config::{HalfMoved, Keeping, PgConfig};
 use crate::error::Failure;
 use crate::keeper::Keeper;
 use crate::migrate::migrate;
@@ -17,6 +17,7 @@ use crate::node::{Limits, Node};
 use crate::partition::Partitions;
 use crate::replicas::Replicas;
 use crate::session::{Role, Statement};
+use crate::transfer::check_not_half_moved;
 use crate::writer::WriteQueue;
 
 pub(crate) const OPEN: &str = "open store";
@@ -71,6 +72,8 @@ impl PgStore {
     /// - [`Denied`](medcards_core::ErrorKind::Denied): user, password, certificate or rights.
     /// - [`Invalid`](medcards_core::ErrorKind::Invalid): no such database, a server before 15, a
     ///   configuration that cannot work, or a log that was restored into another server by a dump.
+    /// - [`Conflict`](medcards_core::ErrorKind::Conflict): something is being moved into it, and
+    ///   only a part of that is there; see [`HalfMoved`].
     /// - [`Corrupt`](medcards_core::ErrorKind::Corrupt): a migration is not what it was.
     ///
     /// # Cancel safety
@@ -95,6 +98,9 @@ impl PgStore {
         partitions.learn_time(check_server(&primary).await?);
         migrate(&primary).await.map_err(failed)?;
         check_log(&primary).await?;
+        if config.half_moved() == HalfMoved::Refused {
+            check_not_half_moved(&primary).await.map_err(failed)?;
+        }
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let replicas = Arc::new(Replicas::new(&config, primary.clone())?);
@@ -229,6 +235,7 @@ pub(crate) enum Lock {
     Migrations = 1,
     Partitions = 2,
     Publications = 3,
+    Transfers = 4,
 }
 
 impl Lock {
@@ -250,7 +257,7 @@ impl Lock {
 }
 
 /// Looks at the server, and returns the time by its clock.
-async fn check_server(primary: &Node) -> Result<Timestamp> {
+pub(crate) async fn check_server(primary: &Node) -> Result<Timestamp> {
     let rows = primary.fetch(|| sqlx::query(SERVER_SQL)).await;
     let rows = rows.map_err(|failure| failure.during(OPEN))?;
     let read = || {
