@@ -214,6 +214,24 @@ CREATE TABLE maintenance (
     begun_at  timestamptz NOT NULL
 );
 
+-- One row at most: a database takes one other store, while it is empty.
+CREATE TABLE transfers (
+    -- The fingerprint of the source.
+    source    text        PRIMARY KEY,
+    begun_at  timestamptz NOT NULL DEFAULT now(),
+    -- When everything was there and found equal; nothing else may use the database before.
+    ended_at  timestamptz
+);
+
+CREATE TABLE transfer_parts (
+    part    text    PRIMARY KEY,
+    -- How many rows were written.
+    rows    bigint  NOT NULL,
+    -- The place in the source behind the last of them; null before the first, and at the end.
+    place   text,
+    is_done boolean NOT NULL
+);
+
 CREATE TABLE medcards_migrations (
     version     bigint      PRIMARY KEY,
     name        text        NOT NULL,

@@ -13,6 +13,8 @@ mod drain;
 mod journey;
 /// A server that is killed while students answer.
 mod kill;
+/// A deployment that moves from SQLite to PostgreSQL, and is killed while it does.
+mod moving;
 /// Servers on a database: several of them, and what they do while it is away.
 mod pg_server;
 /// Real cases, by the thousand; run by `tests/real-data`.
