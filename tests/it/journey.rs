@@ -34,14 +34,20 @@ impl Shown {
             .unwrap()
     }
 
-    /// The text and explanation of a right option, or else of a wrong one.
-    fn option(&self, is_right: bool) -> (&str, &str) {
+    /// The text and explanation of a wrong option.
+    fn wrong_option(&self) -> (&str, &str) {
         let right = &self.record.answer_keys;
         let mut options = self.record.options.iter();
-        let option = options
-            .find(|option| right.contains(&option.key) == is_right)
-            .unwrap();
+        let option = options.find(|option| !right.contains(&option.key)).unwrap();
         (&option.text, option.explanation.as_deref().unwrap())
+    }
+
+    /// The keys that were shown with the right options, in the order of the author.
+    fn right_keys(&self) -> Vec<&str> {
+        let right = &self.record.answer_keys;
+        let options = self.record.options.iter();
+        let options = options.filter(|option| right.contains(&option.key));
+        options.map(|option| self.key_of(&option.text)).collect()
     }
 }
 
@@ -111,8 +117,7 @@ async fn a_guest_answers_a_case_and_reads_why_the_very_option_chosen_is_wrong(ho
         );
     }
 
-    let (wrong, why) = shown.option(false);
-    let (right, _) = shown.option(true);
+    let (wrong, why) = shown.wrong_option();
     let answer_id = uuid_v7();
     let form = serde_json::json!({
         "id": answer_id, "options": [shown.key_of(wrong)], "time_to_answer_ms": 5_000, "confidence": 70,
@@ -134,7 +139,7 @@ async fn a_guest_answers_a_case_and_reads_why_the_very_option_chosen_is_wrong(ho
     assert_eq!(answer["is_correct"], false);
     assert_eq!(
         answer["correct_options"],
-        serde_json::json!([shown.key_of(right)])
+        serde_json::json!(shown.right_keys())
     );
     for option in &shown.record.options {
         let key = shown.key_of(&option.text);
@@ -234,7 +239,7 @@ async fn check_tiers(home: Home, dialect: &str) {
     let server = with_model(&home, dialect, &model).start().await;
     let student = server.client().guest().await;
     let shown = next_case(&student).await;
-    let (wrong, _) = shown.option(false);
+    let (wrong, _) = shown.wrong_option();
     let chosen = shown.key_of(wrong).to_owned();
     let answer = student.answer(shown.id(), &[&chosen]).await.expect(201);
     let answer_id = answer["id"].as_str().unwrap().to_owned();
@@ -320,7 +325,7 @@ async fn a_model_that_fails_or_is_away_leaves_the_words_of_the_author(home: Home
         let server = launch.start().await;
         let student = server.client().guest().await;
         let shown = next_case(&student).await;
-        let (wrong, why) = shown.option(false);
+        let (wrong, why) = shown.wrong_option();
         let answer = student
             .answer(shown.id(), &[shown.key_of(wrong)])
             .await
