@@ -33,25 +33,68 @@ fn is_mark(letter: char) -> bool {
     ('\u{300}'..='\u{36f}').contains(&letter)
 }
 
-/// Lower case without accents, for the letters of western Europe.
+/// The Latin letters with accents that Unicode has as one character each, by what they are without.
+const ACCENTED: [(char, &str); 25] = [
+    ('a', "àáâãäåāăąǎǟǻȁȃȧḁạảấầẩẫậắằẳẵặ"),
+    ('b', "ḃḅḇ"),
+    ('c', "çćĉċčḉ"),
+    ('d', "ďḋḍḏḑḓ"),
+    ('e', "èéêëēĕėęěȅȇȩḕḗḙḛḝẹẻẽếềểễệ"),
+    ('f', "ḟ"),
+    ('g', "ĝğġģǧǵḡ"),
+    ('h', "ĥȟḣḥḧḩḫẖ"),
+    ('i', "ìíîïĩīĭįǐȉȋḭḯỉị"),
+    ('j', "ĵǰ"),
+    ('k', "ķǩḱḳḵ"),
+    ('l', "ĺļľḷḹḻḽ"),
+    ('m', "ḿṁṃ"),
+    ('n', "ñńņňǹṅṇṉṋ"),
+    ('o', "òóôõöōŏőơǒǫǭȍȏȫȭȯȱṍṏṑṓọỏốồổỗộớờởỡợ"),
+    ('p', "ṕṗ"),
+    ('r', "ŕŗřȑȓṙṛṝṟ"),
+    ('s', "śŝşšſșṡṣṥṧṩẛ"),
+    ('t', "ţťțṫṭṯṱẗ"),
+    ('u', "ùúûüũūŭůűųưǔǖǘǚǜȕȗṳṵṷṹṻụủứừửữự"),
+    ('v', "ṽṿ"),
+    ('w', "ŵẁẃẅẇẉẘ"),
+    ('x', "ẋẍ"),
+    ('y', "ýÿŷȳẏẙỳỵỷỹ"),
+    ('z', "źżžẑẓẕ"),
+];
+
+/// Letters that have two forms of lower case, by the one that is kept: the micro sign is not the letter
+/// that it looks like, and a Greek word ends with a sigma of its own.
+const SAME: [(char, &str); 10] = [
+    ('β', "ϐ"),
+    ('ε', "ϵ"),
+    ('θ', "ϑ"),
+    ('ι', "ι"),
+    ('κ', "ϰ"),
+    ('μ', "µ"),
+    ('π', "ϖ"),
+    ('ρ', "ϱ"),
+    ('σ', "ς"),
+    ('φ', "ϕ"),
+];
+
+/// Lower case without the accents of Latin letters.
 fn fold(word: &str) -> String {
     let mut folded = String::with_capacity(word.len());
     for letter in word.chars().flat_map(char::to_lowercase) {
         match letter {
-            'à' | 'á' | 'â' | 'ã' | 'ä' | 'å' => folded.push('a'),
+            letter if letter.is_ascii() => folded.push(letter),
             'æ' => folded.push_str("ae"),
-            'ç' => folded.push('c'),
-            'è' | 'é' | 'ê' | 'ë' => folded.push('e'),
-            'ì' | 'í' | 'î' | 'ï' => folded.push('i'),
-            'ñ' => folded.push('n'),
-            'ò' | 'ó' | 'ô' | 'õ' | 'ö' => folded.push('o'),
             'œ' => folded.push_str("oe"),
             'ß' => folded.push_str("ss"),
             mark if is_mark(mark) => {}
-            'ù' | 'ú' | 'û' | 'ü' => folded.push('u'),
-            'ý' | 'ÿ' => folded.push('y'),
-            other => folded.push(other),
+            other => folded.push(plain(other)),
         }
     }
     folded
+}
+
+fn plain(letter: char) -> char {
+    let mut forms = ACCENTED.iter().chain(&SAME);
+    let found = forms.find(|(_, forms)| forms.contains(letter));
+    found.map_or(letter, |(plain, _)| *plain)
 }

@@ -115,6 +115,9 @@ pub async fn a_search_disregards_case_and_accents(store: Arc<dyn Store>) {
         "Señor Ångström",
         "Пневмония",
         "Grippe H5N1",
+        "Nguyễn, Řezníček, Çelik",
+        "Ten µg",
+        "Σήψις",
     ];
     let ids = publish_stems(&*store, &stems).await;
     let table: &[(&str, &[usize])] = &[
@@ -126,6 +129,13 @@ pub async fn a_search_disregards_case_and_accents(store: Arc<dyn Store>) {
         ("пневмо", &[3]),
         ("ПНЕВМОНИЯ", &[3]),
         ("h5n", &[4]),
+        ("nguyen reznicek celik", &[5]),
+        ("ŇGÚYÊŃ", &[5]),
+        ("μg", &[6]),
+        ("µg", &[6]),
+        ("ΜG", &[6]),
+        ("ΣΉΨΙΣ", &[7]),
+        ("σήψις", &[7]),
     ];
     assert_found(&*store, &ids, table).await;
 }
