@@ -18,6 +18,9 @@ const SETTLE: &str = "settle spend";
 const ADD: &str = "add spend";
 const TOTALS: &str = "add up spend";
 
+/// The first day of the earliest whole year that a column can hold. Nothing was spent before.
+const DAY_MIN: Date = Date::constant(-4712, 1, 1);
+
 /// Makes sure of the rows of some days.
 const MAKE_DAYS_SQL: &str = "
 INSERT INTO spend_days (day, spent, set_aside)
@@ -154,7 +157,8 @@ impl SpendLedger for PgStore {
                 true => TOTALS_BY_CASE_SQL,
                 false => TOTALS_SQL,
             };
-            sqlx::query(sql).bind(day(query.from)).bind(day(query.to))
+            let [from, to] = [query.from, query.to].map(|asked| day(asked.max(DAY_MIN)));
+            sqlx::query(sql).bind(from).bind(to)
         });
         let rows: Option<Vec<_>> = rows.await?.iter().map(read_row).collect();
         let mut rows = rows.ok_or_else(|| error::corrupt(TOTALS, "total"))?;

@@ -265,6 +265,8 @@ pub async fn totals_hold_the_days_asked_for(store: Arc<dyn Store>) {
         (days[0], days[0], &rows[..1]),
         (date(2026, 1, 2), date(2026, 1, 30), &[]),
         (days[2], days[1], &[]),
+        (Date::MIN, Date::MAX, &rows[..]),
+        (Date::MIN, Date::MIN, &[]),
     ] {
         assert_eq!(
             totals(&*store, from, to, true).await,
