@@ -1,26 +1,35 @@
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use medcards_core::answer::Answer;
-use medcards_core::case::CaseStore;
-use medcards_core::event::{EVENTS_PER_READ_MAX, EventBody, EventLog, LogPosition};
-use medcards_store_sqlite::{SqliteConfig, SqliteStore};
+use medcards_core::event::{EVENTS_PER_READ_MAX, EventBody, LogPosition};
+use medcards_core::store::Store;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::harness::{Launch, PATIENCE, Student, until, uuid_v7};
+use crate::harness::{Home, PATIENCE, Server, Student, on_each_store, send, until, uuid_v7};
+
+on_each_store!(every_acknowledged_answer_outlives_kills_of_the_server_and_none_is_there_twice,);
 
 /// How many students answer at once.
-const STUDENTS: usize = 16;
+const STUDENTS: u64 = 16;
 
 /// How often the server is killed, unless `MEDCARDS_KILLS` says otherwise.
-const KILLS: u64 = 10;
+const KILLS: u64 = 6;
+
+/// How often the database is, unless `MEDCARDS_KILLS` says otherwise.
+const KILLS_OF_THE_DATABASE: u64 = 3;
+
+/// How long a server may take to find a database that is back, on a machine that also compiles. It
+/// takes a second at most elsewhere.
+const RECOVERY_MAX: Duration = Duration::from_secs(20);
+
+/// How soon a refused answer is sent again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The server is killed after at least this many more acknowledgements, and at most four times as
 /// many: another number each time, so that it is at another point each time.
@@ -46,53 +55,169 @@ struct Ledger {
 #[derive(Debug)]
 struct Shared {
     acknowledged: AtomicU64,
+    /// How often an answer was refused, to be sent again.
+    refused: AtomicU64,
     is_over: AtomicBool,
     cases: Vec<Value>,
 }
 
 /// Kills the server again and again while students answer, and compares what they remember with
 /// what the server lists and with the answer log.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_acknowledged_answer_outlives_kills_and_none_is_there_twice() {
-    let kills = std::env::var("MEDCARDS_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
-    let folder = TempDir::new().unwrap();
+async fn every_acknowledged_answer_outlives_kills_of_the_server_and_none_is_there_twice(
+    home: Home,
+) {
     let started = Instant::now();
-    let mut server = Launch::on(folder.path()).start().await;
-    let cases = server.client().student().walk("/v1/cases?limit=100").await;
-    let shared = Arc::new(Shared {
-        acknowledged: 0.into(),
-        is_over: false.into(),
-        cases,
-    });
-    let (url, listening) = watch::channel(server.url().to_owned());
-    let mut students = JoinSet::new();
-    for _ in 0..STUDENTS {
-        let student = server.client().student();
-        students.spawn(answer_until_over(
-            student,
-            Arc::clone(&shared),
-            listening.clone(),
-        ));
-    }
+    let mut server = home.launch().start().await;
+    let class = Class::begin(&server).await;
+    let kills = kills(KILLS);
     for kill in 0..kills {
-        let more = ACKNOWLEDGED_BETWEEN_KILLS * (1 + kill % 4) + 7 * kill % 13;
-        let wanted = shared.acknowledged.load(Ordering::SeqCst) + more;
-        until("students are acknowledged", async || {
-            (shared.acknowledged.load(Ordering::SeqCst) >= wanted).then_some(())
+        class.is_acknowledged(more(kill)).await;
+        server.kill();
+        server = home.launch().start().await;
+        class.goes_on_at(server.url());
+    }
+    let ledgers = class.end().await;
+    assert_kept(&home, server, &ledgers).await;
+    report(&format!("{kills} kills of the server"), &ledgers, started);
+}
+
+/// Kills the database under the server, which stays: what is sent meanwhile is refused, to be sent
+/// again, and the server finds back by itself.
+async fn every_acknowledged_answer_outlives_kills_of_the_database_and_none_is_there_twice(
+    home: Home,
+) {
+    let started = Instant::now();
+    let server = home.launch().start().await;
+    let class = Class::begin(&server).await;
+    let kills = kills(KILLS_OF_THE_DATABASE);
+    let mut slowest = [Duration::ZERO; 2];
+    for kill in 0..kills {
+        class.is_acknowledged(more(kill)).await;
+        home.cluster().kill();
+        until("the server is not ready", async || {
+            let probe = send(server.client().get("/readyz")).await;
+            (probe.status == 503).then(|| assert_eq!(probe.problem(503), "not_ready"))
         })
         .await;
-        server.kill();
-        server = Launch::on(folder.path()).start().await;
-        url.send_replace(server.url().to_owned());
+        class.is_refused(STUDENTS).await;
+        home.cluster().start_again();
+        let back = Instant::now();
+        until("the server is ready", async || {
+            let probe = send(server.client().get("/readyz")).await;
+            (probe.status == 200).then_some(())
+        })
+        .await;
+        let ready = back.elapsed();
+        class.is_acknowledged(1).await;
+        for (slowest, took) in slowest.iter_mut().zip([ready, back.elapsed()]) {
+            *slowest = took.max(*slowest);
+        }
     }
-    shared.is_over.store(true, Ordering::SeqCst);
-    let ledgers: Vec<_> = students.join_all().await;
-    for (student, ledger) in &ledgers {
-        assert_listed(&student.at(server.url()), ledger).await;
+    assert!(
+        slowest[1] < RECOVERY_MAX,
+        "an answer was taken after {slowest:?}"
+    );
+    let ledgers = class.end().await;
+    assert_kept(&home, server, &ledgers).await;
+    let [ready, taking] = slowest;
+    let what = format!(
+        "{kills} kills of the database, ready again after {ready:.0?} at most and taking answers \
+         after {taking:.0?}"
+    );
+    report(&what, &ledgers, started);
+}
+
+mod the_database {
+    use crate::harness::Home;
+
+    #[tokio::test]
+    async fn is_killed() {
+        let home = Home::postgres_of_its_own();
+        super::every_acknowledged_answer_outlives_kills_of_the_database_and_none_is_there_twice(
+            home,
+        )
+        .await;
     }
-    server.stop().await;
-    assert_logged(&folder.path().join("medcards.sqlite"), &ledgers).await;
-    report(kills, &ledgers, started);
+
+    #[tokio::test]
+    async fn is_killed_behind_a_pooler() {
+        let home = Home::postgres_of_its_own_behind_a_pooler();
+        super::every_acknowledged_answer_outlives_kills_of_the_database_and_none_is_there_twice(
+            home,
+        )
+        .await;
+    }
+}
+
+fn kills(default: u64) -> u64 {
+    std::env::var("MEDCARDS_KILLS").map_or(default, |kills| kills.parse().unwrap())
+}
+
+/// How many answers are acknowledged before this kill.
+fn more(kill: u64) -> u64 {
+    ACKNOWLEDGED_BETWEEN_KILLS * (1 + kill % 4) + 7 * kill % 13
+}
+
+/// The students who answer at once.
+#[derive(Debug)]
+struct Class {
+    shared: Arc<Shared>,
+    url: watch::Sender<String>,
+    students: JoinSet<(Student, Ledger)>,
+}
+
+impl Class {
+    /// Lets them begin.
+    async fn begin(server: &Server) -> Self {
+        let cases = server.client().student().walk("/v1/cases?limit=100").await;
+        let shared = Arc::new(Shared {
+            acknowledged: 0.into(),
+            refused: 0.into(),
+            is_over: false.into(),
+            cases,
+        });
+        let (url, listening) = watch::channel(server.url().to_owned());
+        let mut students = JoinSet::new();
+        for _ in 0..STUDENTS {
+            let student = server.client().student();
+            let shared = Arc::clone(&shared);
+            students.spawn(answer_until_over(student, shared, listening.clone()));
+        }
+        Self {
+            shared,
+            url,
+            students,
+        }
+    }
+
+    /// Waits until this many more answers are acknowledged.
+    async fn is_acknowledged(&self, more: u64) {
+        grows_by(more, "students are acknowledged", &self.shared.acknowledged).await;
+    }
+
+    /// Waits until this many more answers are refused.
+    async fn is_refused(&self, more: u64) {
+        grows_by(more, "students are refused", &self.shared.refused).await;
+    }
+
+    /// Tells the students where the server listens now.
+    fn goes_on_at(&self, url: &str) {
+        self.url.send_replace(url.to_owned());
+    }
+
+    /// Stops them, each after an acknowledged answer.
+    async fn end(self) -> Vec<(Student, Ledger)> {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        self.students.join_all().await
+    }
+}
+
+async fn grows_by(more: u64, what: &str, count: &AtomicU64) {
+    let wanted = count.load(Ordering::SeqCst) + more;
+    until(what, async || {
+        (count.load(Ordering::SeqCst) >= wanted).then_some(())
+    })
+    .await;
 }
 
 /// Answers case after case; an answer that nobody acknowledged is sent again until somebody does.
@@ -114,7 +239,15 @@ async fn answer_until_over(
         let (status, answer) = loop {
             match student.try_post(&path, &form).await {
                 Ok(reply) if reply.status < 300 => break (reply.status, reply.json()),
-                Ok(reply) => panic!("{}: {:?}", reply.status, reply.body),
+                Ok(refused) => {
+                    assert_eq!(refused.problem(503), "unavailable");
+                    assert_eq!(refused.headers["retry-after"], "1");
+                    shared.refused.fetch_add(1, Ordering::SeqCst);
+                    is_repeated = true;
+                    // Sooner than it was asked to: the tests measure when the server is back.
+                    sleep(RETRY_INTERVAL).await;
+                    continue;
+                }
                 Err(_) => is_repeated = true,
             }
             // Nothing came back: the server is gone, and listens elsewhere when it is back.
@@ -148,6 +281,15 @@ async fn answer_until_over(
     (student, ledger)
 }
 
+/// What the students remember is what the server lists, and what is in the log.
+async fn assert_kept(home: &Home, server: Server, ledgers: &[(Student, Ledger)]) {
+    for (student, ledger) in ledgers {
+        assert_listed(&student.at(server.url()), ledger).await;
+    }
+    server.stop().await;
+    assert_logged(&*home.store().await, ledgers).await;
+}
+
 /// The server lists every answer of the student once, as it was acknowledged, and no other.
 async fn assert_listed(student: &Student, ledger: &Ledger) {
     let listed = student.walk("/v1/me/answers?limit=100").await;
@@ -176,8 +318,7 @@ async fn assert_listed(student: &Student, ledger: &Ledger) {
 }
 
 /// The answer log has exactly one event for each answer, with the same content.
-async fn assert_logged(file: &Path, ledgers: &[(Student, Ledger)]) {
-    let store = SqliteStore::open(SqliteConfig::new(file)).await.unwrap();
+async fn assert_logged(store: &dyn Store, ledgers: &[(Student, Ledger)]) {
     let mut unseen: HashMap<(String, String), &Acknowledged> = HashMap::new();
     for (student, ledger) in ledgers {
         let named = |id: &String| (student.user_id.clone(), id.clone());
@@ -188,7 +329,7 @@ async fn assert_logged(file: &Path, ledgers: &[(Student, Ledger)]) {
                 .map(|(id, answer)| (named(id), answer)),
         );
     }
-    for answer in logged_answers(&store).await {
+    for answer in logged_answers(store).await {
         let id = answer.id.to_string();
         let acknowledged = unseen.remove(&(answer.user_id.to_string(), id.clone()));
         let acknowledged =
@@ -210,11 +351,10 @@ async fn assert_logged(file: &Path, ledgers: &[(Student, Ledger)]) {
         unseen.is_empty(),
         "acknowledged, but not in the log: {unseen:?}"
     );
-    store.close().await;
 }
 
 /// The answers of all events, in the order of the log.
-pub(crate) async fn logged_answers(store: &SqliteStore) -> Vec<Answer> {
+pub(crate) async fn logged_answers(store: &dyn Store) -> Vec<Answer> {
     let mut answers = Vec::new();
     let mut position = LogPosition::START;
     loop {
@@ -237,13 +377,13 @@ pub(crate) async fn logged_answers(store: &SqliteStore) -> Vec<Answer> {
     clippy::print_stderr,
     reason = "the figures are what the command is run for"
 )]
-fn report(kills: u64, ledgers: &[(Student, Ledger)], started: Instant) {
+fn report(what: &str, ledgers: &[(Student, Ledger)], started: Instant) {
     let answers: usize = ledgers.iter().map(|(_, ledger)| ledger.answers.len()).sum();
     let [stored, lost] = ledgers.iter().fold([0, 0], |sum, (_, ledger)| {
         [sum[0] + ledger.repeated[0], sum[1] + ledger.repeated[1]]
     });
     eprintln!(
-        "{kills} kills, {answers} answers acknowledged, all there once; of {} sent again {stored} were \
+        "{what}, {answers} answers acknowledged, all there once; of {} sent again {stored} were \
          stored before and {lost} were not; {:.1} s",
         stored + lost,
         started.elapsed().as_secs_f64(),

@@ -1,19 +1,29 @@
 //! Where a server keeps what outlives it: a folder, and perhaps a database.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use medcards_core::store::Store;
+use medcards_store_pg::{Keeping, PgConfig, PgStore};
+use medcards_store_sqlite::{SqliteConfig, SqliteStore};
 use medcards_tests::pg::{Bouncer, Cluster, Database, Installed};
 use tempfile::TempDir;
 
 use super::Launch;
+
+/// The file of the store in the data folder.
+const FILE: &str = "medcards.sqlite";
 
 /// What a server is started on, again and again if need be. Dropping it removes all of it.
 #[derive(Debug)]
 pub(crate) struct Home {
     folder: TempDir,
     settings: Vec<(&'static str, String)>,
-    _database: Option<Database>,
-    _bouncer: Option<Bouncer>,
+    // Dropped before its server, which has to drop it.
+    database: Option<Database>,
+    bouncers: Vec<Bouncer>,
+    /// A PostgreSQL server that no other test uses.
+    primary: Option<Cluster>,
 }
 
 impl Home {
@@ -22,35 +32,55 @@ impl Home {
         Self {
             folder: TempDir::new().unwrap(),
             settings: Vec::new(),
-            _database: None,
-            _bouncer: None,
+            database: None,
+            bouncers: Vec::new(),
+            primary: None,
         }
     }
 
     /// An empty PostgreSQL database, of the oldest major version that there is.
     pub(crate) fn postgres() -> Self {
-        let database = shared_cluster().fresh_database();
-        Self {
-            settings: vec![("MEDCARDS_STORE", database.url())],
-            _database: Some(database),
-            ..Self::sqlite()
-        }
+        Self::sqlite().in_a_database()
     }
 
     /// The same behind a pooler in transaction mode.
     pub(crate) fn postgres_behind_a_pooler() -> Self {
-        let cluster = shared_cluster();
-        let database = cluster.fresh_database();
-        let bouncer = cluster.bouncer(&[]);
-        Self {
-            settings: vec![
-                ("MEDCARDS_STORE", bouncer.url(database.name())),
-                ("MEDCARDS_POOLER", "transaction".to_owned()),
-            ],
-            _database: Some(database),
-            _bouncer: Some(bouncer),
+        Self::postgres().behind_a_pooler()
+    }
+
+    /// An empty database on a PostgreSQL server of its own, which may be hurt.
+    pub(crate) fn postgres_of_its_own() -> Self {
+        Self::on_a_primary(&Installed::oldest())
+    }
+
+    /// The same behind a pooler in transaction mode.
+    pub(crate) fn postgres_of_its_own_behind_a_pooler() -> Self {
+        Self::postgres_of_its_own().behind_a_pooler()
+    }
+
+    fn on_a_primary(installed: &Installed) -> Self {
+        let home = Self {
+            primary: Some(Cluster::start(installed, &[])),
             ..Self::sqlite()
-        }
+        };
+        home.in_a_database()
+    }
+
+    fn in_a_database(mut self) -> Self {
+        let database = self.cluster().fresh_database();
+        self.settings.push(("MEDCARDS_STORE", database.url()));
+        self.database = Some(database);
+        self
+    }
+
+    fn behind_a_pooler(mut self) -> Self {
+        let bouncer = self.cluster().bouncer(&[]);
+        self.settings = vec![
+            ("MEDCARDS_STORE", bouncer.url(self.database().name())),
+            ("MEDCARDS_POOLER", "transaction".to_owned()),
+        ];
+        self.bouncers.push(bouncer);
+        self
     }
 
     /// The data folder.
@@ -63,12 +93,37 @@ impl Home {
         &self.settings
     }
 
+    /// The database, if it is not a file.
+    pub(crate) fn database(&self) -> &Database {
+        self.database.as_ref().expect("it is not a file")
+    }
+
+    /// The PostgreSQL server that the database is on.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        self.primary.as_ref().unwrap_or_else(|| shared_cluster())
+    }
+
     /// A server on it.
     pub(crate) fn launch(&self) -> Launch {
         let launch = Launch::on(self.folder());
         self.settings
             .iter()
             .fold(launch, |launch, (name, value)| launch.with(name, value))
+    }
+
+    /// The store itself, for a look past the server. A file is no server's meanwhile.
+    pub(crate) async fn store(&self) -> Arc<dyn Store> {
+        match &self.database {
+            Some(database) => {
+                let config = PgConfig::new(&database.url()).unwrap();
+                let config = config.with_keeping(Keeping::Elsewhere);
+                Arc::new(PgStore::open(config).await.unwrap())
+            }
+            None => {
+                let config = SqliteConfig::new(self.folder().join(FILE));
+                Arc::new(SqliteStore::open(config).await.unwrap())
+            }
+        }
     }
 }
 
