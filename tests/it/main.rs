@@ -7,6 +7,8 @@ mod harness;
 
 /// What no client should send.
 mod bad_input;
+/// Several servers on one database, and what a student sees while replicas are behind or gone.
+mod copies;
 /// A server that is asked to stop while students answer and read.
 mod drain;
 /// The main job, from the first token to the feedback of each tier.

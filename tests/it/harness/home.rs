@@ -14,6 +14,9 @@ use super::Launch;
 /// The file of the store in the data folder.
 const FILE: &str = "medcards.sqlite";
 
+/// How many replicas a primary has that has any: another one to turn to.
+const REPLICAS: usize = 2;
+
 /// What a server is started on, again and again if need be. Dropping it removes all of it.
 #[derive(Debug)]
 pub(crate) struct Home {
@@ -22,6 +25,7 @@ pub(crate) struct Home {
     // Dropped before its server, which has to drop it.
     database: Option<Database>,
     bouncers: Vec<Bouncer>,
+    replicas: Vec<Cluster>,
     /// A PostgreSQL server that no other test uses.
     primary: Option<Cluster>,
 }
@@ -34,6 +38,7 @@ impl Home {
             settings: Vec::new(),
             database: None,
             bouncers: Vec::new(),
+            replicas: Vec::new(),
             primary: None,
         }
     }
@@ -56,6 +61,23 @@ impl Home {
     /// The same behind a pooler in transaction mode.
     pub(crate) fn postgres_of_its_own_behind_a_pooler() -> Self {
         Self::postgres_of_its_own().behind_a_pooler()
+    }
+
+    /// A server of its own, of the newest major version that there is, with two replicas, each behind
+    /// a pooler in transaction mode.
+    pub(crate) fn postgres_with_replicas() -> Self {
+        let newest = Installed::all().pop().unwrap();
+        let mut home = Self::on_a_primary(&newest).behind_a_pooler();
+        for _ in 0..REPLICAS {
+            let replica = home.cluster().replica();
+            home.bouncers.push(replica.bouncer(&[]));
+            home.replicas.push(replica);
+        }
+        let name = home.database().name();
+        let urls = home.bouncers[1..].iter().map(|bouncer| bouncer.url(name));
+        let urls: Vec<_> = urls.collect();
+        home.settings.push(("MEDCARDS_REPLICAS", urls.join(" ")));
+        home
     }
 
     fn on_a_primary(installed: &Installed) -> Self {
@@ -103,9 +125,19 @@ impl Home {
         self.primary.as_ref().unwrap_or_else(|| shared_cluster())
     }
 
+    /// The replicas of that server.
+    pub(crate) fn replicas(&self) -> &[Cluster] {
+        &self.replicas
+    }
+
     /// A server on it.
     pub(crate) fn launch(&self) -> Launch {
-        let launch = Launch::on(self.folder());
+        self.launch_in(self.folder())
+    }
+
+    /// Another server on its database, with a folder of its own.
+    pub(crate) fn launch_in(&self, folder: &Path) -> Launch {
+        let launch = Launch::on(folder);
         self.settings
             .iter()
             .fold(launch, |launch, (name, value)| launch.with(name, value))

@@ -9,7 +9,7 @@ mod stream;
 mod token;
 
 pub(crate) use cargo::{cargo, example, workspace};
-pub(crate) use client::{Reply, Student, send, uuid_v7};
+pub(crate) use client::{Client, Reply, Student, send, uuid_v7};
 pub(crate) use home::{Home, on_each_store};
 pub(crate) use model::{Model, Mood, WORDS};
 pub(crate) use server::{Launch, Server};
