@@ -23,6 +23,8 @@ mod pg_server;
 mod real_data;
 /// Whose data is whose, and which tokens open what.
 mod strangers;
+/// One trace of requests, played on every kind of store.
+mod trace;
 
 /// The cases that come with the server.
 mod deck;

@@ -48,6 +48,12 @@ impl Client {
         self.http.post(format!("{}{path}", self.url))
     }
 
+    /// A request with this method.
+    pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = method.parse().unwrap();
+        self.http.request(method, format!("{}{path}", self.url))
+    }
+
     /// A new guest.
     pub(crate) async fn guest(&self) -> Student {
         let guest = send(self.post("/v1/guest")).await.expect(201);
