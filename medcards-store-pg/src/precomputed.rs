@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 use medcards_core::ai::PromptVersion;
 use medcards_core::feedback::{
-    Feedback, FeedbackKey, KeyPage, KeyPosition, Origin, PrecomputedStore, Review, ReviewDecision,
-    ReviewState, Shared,
+    Feedback, FeedbackKey, KeyPage, KeyPosition, Origin, PrecomputedStore, Review, ReviewState,
+    Shared,
 };
 use medcards_core::spend::MicroDollars;
 use medcards_core::store::{ListId, Page, PageCursor, PageLimit};
@@ -105,10 +105,11 @@ impl PrecomputedStore for PgStore {
         let reviewed: Result<_, Failure> = transact!(self.primary(), |transaction| {
             let find = sqlx::query(FIND_TO_REVIEW_SQL).bind(key.to_string());
             let row = transaction.fetch_optional(find).await?;
-            let row =
-                row.ok_or_else(|| refused(ErrorKind::NotFound, "no feedback has this key"))?;
+            let row = row.ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, REVIEW, "no feedback has this key")
+            })?;
             let kept = read_kept(&row).ok_or(Failure::Unreadable("feedback"))?;
-            let feedback = decided(kept.feedback, &review)?;
+            let feedback = review.of(kept.feedback);
             let update = sqlx::query(REVIEW_SQL)
                 .bind(key.to_string())
                 .bind(feedback.review.as_str())
@@ -167,29 +168,6 @@ impl PrecomputedStore for PgStore {
             position,
         })
     }
-}
-
-/// A feedback after a reviewer has spoken.
-fn decided(mut feedback: Feedback<Shared>, review: &Review) -> Result<Feedback<Shared>, Failure> {
-    feedback.review = match &review.decision {
-        ReviewDecision::Approve => ReviewState::Approved,
-        ReviewDecision::Mend(text) => {
-            feedback.text.clone_from(text);
-            feedback.origin = Origin::Reviewer;
-            feedback.written_at = review.reviewed_at;
-            ReviewState::Approved
-        }
-        ReviewDecision::Withdraw => ReviewState::Withdrawn,
-        _ => {
-            let context = "this store knows no such decision";
-            return Err(refused(ErrorKind::Invalid, context));
-        }
-    };
-    Ok(feedback)
-}
-
-fn refused(kind: ErrorKind, context: &'static str) -> Failure {
-    Failure::Refused(Error::new(kind, REVIEW, context))
 }
 
 pub(crate) struct Kept {

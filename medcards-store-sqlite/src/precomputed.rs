@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 use medcards_core::ai::PromptVersion;
 use medcards_core::feedback::{
-    Feedback, FeedbackKey, KeyPage, KeyPosition, Origin, PrecomputedStore, Review, ReviewDecision,
-    ReviewState, Shared,
+    Feedback, FeedbackKey, KeyPage, KeyPosition, Origin, PrecomputedStore, Review, ReviewState,
+    Shared,
 };
 use medcards_core::spend::MicroDollars;
 use medcards_core::store::{ListId, Page, PageCursor, PageLimit};
@@ -178,25 +178,10 @@ impl Write for WriteReview {
             .fetch_optional(&mut *connection)
             .await?;
         let row = row.ok_or_else(|| refused(ErrorKind::NotFound, "no feedback has this key"))?;
-        let mut feedback = read_kept(&row)
+        let feedback = read_kept(&row)
             .ok_or_else(|| error::unreadable("feedback"))?
             .feedback;
-        feedback.review = match &self.review.decision {
-            ReviewDecision::Approve => ReviewState::Approved,
-            ReviewDecision::Mend(text) => {
-                feedback.text.clone_from(text);
-                feedback.origin = Origin::Reviewer;
-                feedback.written_at = self.review.reviewed_at;
-                ReviewState::Approved
-            }
-            ReviewDecision::Withdraw => ReviewState::Withdrawn,
-            _ => {
-                return Err(refused(
-                    ErrorKind::Invalid,
-                    "this store knows no such decision",
-                ));
-            }
-        };
+        let feedback = self.review.of(feedback);
         sqlx::query(REVIEW_SQL)
             .bind(key)
             .bind(feedback.review.as_str())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Feedback, FeedbackKey, ReviewState, Shared};
+use super::{Feedback, FeedbackKey, Origin, ReviewState, Shared};
 use crate::Result;
 use crate::id::UserId;
 use crate::store::{Page, PageCursor, PageLimit};
@@ -72,6 +72,24 @@ pub struct Review {
     pub reviewer: UserId,
     /// When.
     pub reviewed_at: Timestamp,
+}
+
+impl Review {
+    /// The feedback as it is after this review, which is what every store writes down.
+    #[must_use]
+    pub fn of(&self, mut feedback: Feedback<Shared>) -> Feedback<Shared> {
+        feedback.review = match &self.decision {
+            ReviewDecision::Approve => ReviewState::Approved,
+            ReviewDecision::Mend(text) => {
+                feedback.text.clone_from(text);
+                feedback.origin = Origin::Reviewer;
+                feedback.written_at = self.reviewed_at;
+                ReviewState::Approved
+            }
+            ReviewDecision::Withdraw => ReviewState::Withdrawn,
+        };
+        feedback
+    }
 }
 
 /// What to do with a feedback.

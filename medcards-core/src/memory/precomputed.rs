@@ -5,8 +5,7 @@ use async_trait::async_trait;
 use super::MemoryStore;
 use super::page::page;
 use crate::feedback::{
-    Feedback, FeedbackKey, KeyPage, KeyPosition, Origin, PrecomputedStore, Review, ReviewDecision,
-    ReviewState, Shared,
+    Feedback, FeedbackKey, KeyPage, KeyPosition, PrecomputedStore, Review, ReviewState, Shared,
 };
 use crate::store::{ListId, Page, PageCursor, PageLimit};
 use crate::{Error, ErrorKind, Result};
@@ -53,16 +52,7 @@ impl PrecomputedStore for MemoryStore {
             let context = "no feedback is kept for this key";
             return Err(Error::new(ErrorKind::NotFound, "review feedback", context));
         };
-        feedback.review = match review.decision {
-            ReviewDecision::Approve => ReviewState::Approved,
-            ReviewDecision::Mend(text) => {
-                feedback.text = text;
-                feedback.origin = Origin::Reviewer;
-                feedback.written_at = review.reviewed_at;
-                ReviewState::Approved
-            }
-            ReviewDecision::Withdraw => ReviewState::Withdrawn,
-        };
+        *feedback = review.of(feedback.clone());
         Ok(feedback.clone())
     }
 
