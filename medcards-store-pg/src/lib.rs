@@ -37,9 +37,10 @@
 //!
 //! **Writing.** Answers go through a queue to a few writers. Each takes what waits, stores it in one
 //! statement and answers everybody: callers that come at the same time share one wait for the disk,
-//! and a single caller waits for nobody. What is queued is written, whether or not its caller still
-//! listens. An answer whose write met a lost connection is written again, which changes nothing if
-//! it had arrived.
+//! and a single caller waits for nobody. While few are written the other writers let the next ones
+//! gather, because two small commits at once would wait for the disk one after the other. What is
+//! queued is written, whether or not its caller still listens. An answer whose write met a lost
+//! connection is written again, which changes nothing if it had arrived.
 //!
 //! **Months.** `interactions` has a partition a month (UTC) by the instant inside the id, so that an
 //! answer that is sent again meets the first one. This month and the next two are made ahead. An

@@ -1,11 +1,13 @@
 //! The writers of answers: each takes what is queued, commits it in one statement, then answers
 //! everybody.
 //!
-//! While one commit waits for the disk, the next answers gather in the queue and share the next.
-//! Nothing is ever delayed so that more may gather. A caller that hangs up changes nothing: what is
-//! queued is written.
+//! While one commit waits for the disk, the next answers gather in the queue and share the next. A
+//! writer that has taken few holds the others up until they are committed: two small commits at once
+//! would wait for the disk one after the other, and each answer twice as long. Nothing is ever
+//! delayed for what may come later. A caller that hangs up changes nothing: what is queued is written.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +16,8 @@ use medcards_core::answer::{Answer, RecordOutcome, RecordedAnswer};
 use medcards_core::store::ReadToken;
 use medcards_core::{AnswerId, Error, ErrorKind, Result, UserId};
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::yield_now;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +33,18 @@ const QUEUE_MAX: usize = 4_096;
 /// The most answers in one statement: enough to make the wait for the disk small for each, few
 /// enough to keep a failed batch cheap to take apart.
 const BATCH_MAX: usize = 256;
+
+/// From how many answers on another writer may begin before they are committed: then carrying out
+/// the statement takes about as long as the disk does, and both can be done at the same time.
+const OVERLAP_MIN: usize = BATCH_MAX / 2;
+
+/// How long fewer answers hold the other writers up: several times what a disk takes. A connection
+/// that hangs must not stop those that do not.
+const HOLD_MAX: Duration = Duration::from_millis(20);
+
+/// How often a writer lets callers run that are ready to, and takes what they queue. Callers that were
+/// answered together come back together; it ends as soon as nobody comes.
+const YIELDS_MAX: usize = 8;
 
 /// How long an answer waits for a place in a full queue: ten times what emptying it takes.
 const QUEUE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -131,21 +147,45 @@ struct Writer {
 
 impl Writer {
     async fn run(self) {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
-        while self.gather(&mut batch).await {
-            self.settle(std::mem::take(&mut batch)).await;
+        loop {
+            let mut batch = Vec::new();
+            let mut records = self.records.lock().await;
+            if !self.gather(&mut records, &mut batch).await {
+                return;
+            }
+            let is_small = batch.len() < OVERLAP_MIN;
+            let mut settling = pin!(self.settle(batch));
+            if is_small && timeout(HOLD_MAX, &mut settling).await.is_ok() {
+                continue;
+            }
+            drop(records);
+            settling.await;
         }
     }
 
     /// Waits for an answer, then takes what is queued; `false` when no more can come.
-    async fn gather(&self, batch: &mut Vec<Record>) -> bool {
-        let mut records = self.records.lock().await;
-        tokio::select! {
+    async fn gather(&self, records: &mut mpsc::Receiver<Record>, batch: &mut Vec<Record>) -> bool {
+        let taken = tokio::select! {
             biased;
-            () = self.closing.cancelled() => records.close(),
-            taken = records.recv_many(batch, BATCH_MAX) => return taken > 0,
+            () = self.closing.cancelled() => {
+                records.close();
+                records.recv_many(batch, BATCH_MAX).await
+            }
+            taken = records.recv_many(batch, BATCH_MAX) => taken,
+        };
+        for _ in 0..YIELDS_MAX {
+            let before = batch.len();
+            yield_now().await;
+            while batch.len() < BATCH_MAX
+                && let Ok(record) = records.try_recv()
+            {
+                batch.push(record);
+            }
+            if batch.len() == before {
+                break;
+            }
         }
-        records.recv_many(batch, BATCH_MAX).await > 0
+        taken > 0
     }
 
     /// Writes a batch and answers everyone in it.
