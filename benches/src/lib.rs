@@ -1,6 +1,12 @@
-//! What the benches and the allocation test of MEDCARDS share: a resolver whose local cache is warm.
+//! What the benches and the allocation test of MEDCARDS share: how two ways are compared and reported,
+//! who records answers, and a resolver whose local cache is warm.
 //!
-//! The benches themselves are in `benches/platform`; `README.md` says how to run and read them.
+//! The benches themselves are in `benches`; `README.md` says how to run and read them.
+
+pub mod compare;
+pub mod report;
+
+pub mod answers;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
+use medcards_benches::compare::{Comparison, compare, runtime};
+use medcards_benches::report::{Report, Target};
 use medcards_benches::{Bench, without_upkeep};
 use medcards_core::CaseId;
 use medcards_core::feedback::FeedbackRequest;
@@ -9,9 +11,6 @@ use medcards_core::memory::MemoryCache;
 use medcards_core::testing::{Gate, SAMPLE_START, Script, sample_case};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
-
-use crate::compare::{Comparison, compare, runtime};
-use crate::report::{Report, Target};
 
 /// How many want one cold feedback at once: a lecture hall, many times over.
 const CALLERS: u64 = 10_000;

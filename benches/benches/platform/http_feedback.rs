@@ -8,6 +8,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::routing::get;
 use bytes::Bytes;
 use criterion::Criterion;
+use medcards_benches::compare::{Comparison, compare};
+use medcards_benches::report::{Report, Target};
 use medcards_cache::MokaCache;
 use medcards_core::UserId;
 use medcards_core::app::{AnswerForm, Medcards};
@@ -19,9 +21,7 @@ use medcards_http::{Guests, HttpConfig};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use crate::compare::{Comparison, compare};
 use crate::load::Load;
-use crate::report::{Report, Target};
 
 /// How many clients there are: a class that reads its feedback at once.
 const CONNECTIONS: usize = 32;

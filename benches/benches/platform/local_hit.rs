@@ -4,14 +4,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
+use medcards_benches::compare::{Comparison, compare};
+use medcards_benches::report::{Report, Target};
 use medcards_benches::{Bench, WARM_KEYS, raw_moka};
 use medcards_cache::MokaCache;
 use medcards_core::cache::Cache;
 use medcards_core::memory::MemoryCache;
 use medcards_core::time::SystemClock;
-
-use crate::compare::{Comparison, compare};
-use crate::report::{Report, Target};
 
 /// One thread, as many as this machine has cores for, and far more.
 const THREADS: [usize; 3] = [1, 2, 16];
@@ -28,7 +27,7 @@ pub(crate) fn run(criterion: &mut Criterion, report: &mut Report) {
 }
 
 fn run_over(criterion: &mut Criterion, report: &mut Report, ours: &str, cache: Arc<dyn Cache>) {
-    let runtime = crate::compare::runtime();
+    let runtime = medcards_benches::compare::runtime();
     let (bench, requests) = runtime.block_on(async {
         let bench = Bench::new(Arc::clone(&cache))
             .await

@@ -5,11 +5,7 @@
 use std::process::ExitCode;
 
 use criterion::Criterion;
-
-/// Measures two ways of doing the same work, turn by turn.
-mod compare;
-/// What was measured, as lines and a table.
-mod report;
+use medcards_benches::report::Report;
 
 /// Many who want the same cold feedback at once.
 mod coalescing;
@@ -28,7 +24,7 @@ fn main() -> ExitCode {
         .nresamples(10_000)
         .without_plots()
         .configure_from_args();
-    let mut report = report::Report::default();
+    let mut report = Report::default();
     local_hit::run(&mut criterion, &mut report);
     coalescing::run(&mut criterion, &mut report);
     record_answer::run(&mut criterion, &mut report);

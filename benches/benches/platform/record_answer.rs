@@ -1,29 +1,17 @@
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use medcards_core::answer::{Answer, AnswerStore};
-use medcards_core::case::Case;
+use medcards_benches::answers::{Answers, record};
+use medcards_benches::compare::{Comparison, compare, runtime};
+use medcards_benches::report::{Report, Target};
 use medcards_core::event::EventBody;
-use medcards_core::testing::{SAMPLE_START, sample_answer, sample_case, sample_user_id};
 use medcards_store_sqlite::{SqliteConfig, SqliteStore};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection};
-use tokio::task::JoinSet;
-
-use crate::compare::{Comparison, compare, runtime};
-use crate::report::{Report, Target};
 
 /// How many record answers at once: one student, a class, a national exam.
 const CALLERS: [u64; 3] = [1, 64, 1_000];
-
-/// How many different users answer.
-const USERS: u32 = 1_000;
-
-/// How many different cases are answered.
-const CASES: u32 = 200;
 
 const INSERT_ANSWER: &str = "\
     INSERT INTO interactions (user_id, id, bucket, case_id, case_version, chosen, shown, \
@@ -73,52 +61,6 @@ pub(crate) fn run(criterion: &mut Criterion, report: &mut Report) {
         }
         runtime.block_on(store.close());
     }
-}
-
-/// Makes answers, each by the next user to the next case.
-#[derive(Clone)]
-struct Answers {
-    cases: Arc<[Case]>,
-    next: Arc<AtomicU32>,
-}
-
-impl Answers {
-    fn new() -> Self {
-        Self {
-            cases: (0..CASES).map(sample_case).collect(),
-            next: Arc::default(),
-        }
-    }
-
-    fn make(&self) -> Answer {
-        let n = self.next.fetch_add(1, Ordering::Relaxed);
-        let case = &self.cases[(n % CASES) as usize];
-        sample_answer(
-            sample_user_id(n % USERS),
-            case,
-            SAMPLE_START + Duration::from_millis(n.into()),
-        )
-    }
-}
-
-async fn record(store: &SqliteStore, answers: &Answers, rounds: u64, callers: u64) -> Duration {
-    let started = Instant::now();
-    let mut tasks = JoinSet::new();
-    for _ in 0..callers {
-        let (store, answers) = (store.clone(), answers.clone());
-        tasks.spawn(async move {
-            for _ in 0..rounds {
-                store
-                    .record_answer(answers.make())
-                    .await
-                    .expect("the disk has room");
-            }
-        });
-    }
-    while let Some(done) = tasks.join_next().await {
-        done.expect("a caller does not panic");
-    }
-    started.elapsed()
 }
 
 /// A connection to a file with the same tables and indexes, opened with the same pragmas.

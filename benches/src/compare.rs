@@ -1,3 +1,5 @@
+//! Measures two ways of doing the same work, turn by turn.
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -7,17 +9,18 @@ use tokio::runtime::Runtime;
 use crate::report::{Outcome, Report, Target};
 
 /// What is compared with what.
-pub(crate) struct Comparison<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Comparison<'a> {
     /// The work, such as `record_answer/64`.
-    pub(crate) work: &'a str,
+    pub work: &'a str,
     /// Our way.
-    pub(crate) ours: &'a str,
+    pub ours: &'a str,
     /// The other way.
-    pub(crate) baseline: &'a str,
+    pub baseline: &'a str,
     /// How many pieces of work one iteration does.
-    pub(crate) pieces: u64,
+    pub pieces: u64,
     /// What the ratio should be.
-    pub(crate) target: Target,
+    pub target: Target,
 }
 
 /// How long is measured.
@@ -28,12 +31,17 @@ struct Effort {
 }
 
 /// The mode that only shows that everything runs, in less than a minute.
-pub(crate) fn is_quick() -> bool {
+#[must_use]
+pub fn is_quick() -> bool {
     std::env::var_os("MEDCARDS_BENCH_QUICK").is_some_and(|value| value != "0")
 }
 
 /// A runtime as a server has it: a worker for each core.
-pub(crate) fn runtime() -> Runtime {
+///
+/// # Panics
+/// If there are no threads to be had.
+#[must_use]
+pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -60,7 +68,7 @@ fn effort() -> Effort {
 /// Both are measured turn by turn, first one and then the other first, so that whatever else the
 /// machine does meets both. The ratio is the median of the turns. Criterion keeps the history of
 /// our way.
-pub(crate) fn compare(
+pub fn compare(
     criterion: &mut Criterion,
     report: &mut Report,
     comparison: &Comparison<'_>,

@@ -1,8 +1,11 @@
+//! What was measured, as lines and a table.
+
 #![expect(clippy::print_stdout, reason = "a bench talks to who runs it")]
 
 /// What a ratio should be.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Target {
+#[non_exhaustive]
+pub enum Target {
     /// None was set; the ratio is of times.
     None,
     /// Our rate is at least this part of the other's.
@@ -12,17 +15,23 @@ pub(crate) enum Target {
 }
 
 /// One comparison, in seconds for a piece of work.
-pub(crate) struct Outcome {
-    pub(crate) name: String,
-    pub(crate) ours: f64,
-    pub(crate) baseline: f64,
-    pub(crate) ratio: f64,
-    pub(crate) target: Target,
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The work and both ways.
+    pub name: String,
+    /// How long our way takes.
+    pub ours: f64,
+    /// How long the other one takes.
+    pub baseline: f64,
+    /// Of times or of rates, as the target has it.
+    pub ratio: f64,
+    /// What the ratio should be.
+    pub target: Target,
 }
 
 /// All that was measured.
-#[derive(Default)]
-pub(crate) struct Report {
+#[derive(Debug, Default)]
+pub struct Report {
     outcomes: Vec<Outcome>,
     remarks: Vec<String>,
 }
@@ -40,20 +49,22 @@ impl Outcome {
 }
 
 impl Report {
-    pub(crate) fn add(&mut self, outcome: Outcome) {
+    /// Adds a comparison, and prints it.
+    pub fn add(&mut self, outcome: Outcome) {
         let (target, verdict) = outcome.verdict();
         let Outcome { name, ratio, .. } = &outcome;
         println!("ratio {name} = {ratio:.2} (target {target}): {verdict}\n");
         self.outcomes.push(outcome);
     }
 
-    /// Adds a line that is no ratio.
-    pub(crate) fn remark(&mut self, remark: String) {
+    /// Adds a line that is no ratio, and prints it.
+    pub fn remark(&mut self, remark: String) {
         println!("{remark}\n");
         self.remarks.push(remark);
     }
 
-    pub(crate) fn print_table(&self) {
+    /// Prints all that was added.
+    pub fn print_table(&self) {
         if self.outcomes.is_empty() {
             return;
         }
