@@ -8,6 +8,12 @@ use tokio::runtime::Runtime;
 
 use crate::report::{Outcome, Report, Target};
 
+/// How many turns the ways get that need seconds to get going.
+const LONG_TURNS: usize = 5;
+
+/// How long such a turn is.
+const LONG_TURN: Duration = Duration::from_secs(5);
+
 /// What is compared with what.
 #[derive(Clone, Copy, Debug)]
 pub struct Comparison<'a> {
@@ -34,6 +40,16 @@ struct Effort {
 #[must_use]
 pub fn is_quick() -> bool {
     std::env::var_os("MEDCARDS_BENCH_QUICK").is_some_and(|value| value != "0")
+}
+
+/// Whether the command line asks for this work: it names none, or a part of its name.
+#[must_use]
+pub fn is_wanted(work: &str) -> bool {
+    let mut filters = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .peekable();
+    filters.peek().is_none() || filters.any(|filter| work.contains(&filter))
 }
 
 /// A runtime as a server has it: a worker for each core.
@@ -110,10 +126,50 @@ pub fn compare(
         });
     });
     group.finish();
+    settle(report, comparison, turns);
+}
+
+/// Measures both ways in a few long turns, for those that need seconds to get going.
+///
+/// Each function works for about as long as it is told, and says how many seconds a piece of work
+/// took.
+pub fn compare_long(
+    report: &mut Report,
+    comparison: &Comparison<'_>,
+    mut baseline: impl FnMut(Duration) -> f64,
+    mut ours: impl FnMut(Duration) -> f64,
+) {
+    let (count, turn) = match is_quick() {
+        true => (1, Duration::from_secs(2)),
+        false => (LONG_TURNS, LONG_TURN),
+    };
+    let turns = (0..count).map(|number| {
+        if number % 2 == 0 {
+            let ours = ours(turn);
+            (ours, baseline(turn))
+        } else {
+            let baseline = baseline(turn);
+            (ours(turn), baseline)
+        }
+    });
+    settle(report, comparison, turns);
+}
+
+/// Reports the medians of all turns: seconds for a piece of work of ours, and of the baseline.
+fn settle(
+    report: &mut Report,
+    comparison: &Comparison<'_>,
+    turns: impl IntoIterator<Item = (f64, f64)>,
+) {
+    let turns: Vec<_> = turns.into_iter().collect();
     if turns.is_empty() {
         // A filter on the command line left it out.
         return;
     }
+    let ratio = |(ours, baseline): &(f64, f64)| match comparison.target {
+        Target::RateAtLeast(_) => baseline / ours,
+        Target::TimeAtMost(_) | Target::None => ours / baseline,
+    };
     report.add(Outcome {
         name: format!(
             "{}: {}/{}",
@@ -121,14 +177,7 @@ pub fn compare(
         ),
         ours: median(turns.iter().map(|turn| turn.0)),
         baseline: median(turns.iter().map(|turn| turn.1)),
-        ratio: median(
-            turns
-                .iter()
-                .map(|(ours, baseline)| match comparison.target {
-                    Target::RateAtLeast(_) => baseline / ours,
-                    Target::TimeAtMost(_) | Target::None => ours / baseline,
-                }),
-        ),
+        ratio: median(turns.iter().map(ratio)),
         target: comparison.target,
     });
 }
