@@ -40,6 +40,10 @@ restore:
 real-data folder:
     ./tests/real-data {{folder}}
 
+# Fills PostgreSQL with millions of answers, and measures what users then wait for.
+scale *arguments:
+    ./tests/scale {{arguments}}
+
 # Compares with the baselines.
 bench:
     cargo bench -p medcards-benches

@@ -7,6 +7,7 @@ pub mod compare;
 pub mod report;
 
 pub mod answers;
+pub mod log;
 
 use std::sync::Arc;
 use std::time::Duration;
