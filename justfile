@@ -44,6 +44,10 @@ real-data folder:
 scale *arguments:
     ./tests/scale {{arguments}}
 
+# Replays the burst of a real examination from a file of its submissions.
+autosave-replay log *arguments:
+    ./tests/autosave-replay {{log}} {{arguments}}
+
 # Compares with the baselines.
 bench:
     cargo bench -p medcards-benches
