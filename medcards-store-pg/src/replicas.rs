@@ -48,8 +48,10 @@ const WRITTEN_SQL: &str = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn):
 
 const FLUSHED_SQL: &str = "SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint";
 
-/// Null where nothing is replayed: on a server that was promoted.
-const REPLAYED_SQL: &str = "SELECT (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::bigint";
+/// Null on a server that takes writes. It may name a place all the same: where it was promoted, or how
+/// far it replayed after a crash, which for a primary that was failed over is on a timeline that ended.
+const REPLAYED_SQL: &str = "
+SELECT CASE WHEN pg_is_in_recovery() THEN (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::bigint END";
 
 /// What a token of this store begins with: the format, and the shard.
 const TOKEN_PREFIX: &str = "pg1.0.";
@@ -129,20 +131,16 @@ impl Replicas {
         Ok((self.primary.fetch(statement).await?, false))
     }
 
-    /// The token of what was committed until now; none if there is nobody else to read from.
+    /// The token of what was committed until now; `None` if there is nobody else to read from.
     pub(crate) async fn token(&self, writer: &Node) -> Option<ReadToken> {
         if self.is_empty() {
             return None;
         }
         match position(writer, WRITTEN_SQL).await {
             Ok(Some(written)) => ReadToken::parse(&format!("{TOKEN_PREFIX}{written:x}")),
-            Ok(None) => None,
-            // Without a token the next read goes to the primary.
-            Err(failure) => {
-                let error = failure.during("read log position");
-                tracing::debug!(%error, "a write has no token");
-                None
-            }
+            // A client that keeps the token of an earlier answer must not read by that one: this names
+            // a place that nobody reaches, so that the primary answers.
+            Ok(None) | Err(_) => ReadToken::parse(&format!("{TOKEN_PREFIX}{:x}", Lsn::MAX)),
         }
     }
 

@@ -221,3 +221,45 @@ async fn a_crashed_replica_that_stands_before_where_it_was_serves_no_stale_own_w
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_was_failed_over_and_came_back_is_no_replica() {
+    let old = Cluster::start(&Installed::oldest(), &[]);
+    let new = old.replica();
+    let hosts = |cluster: &Cluster| format!("127.0.0.1:{}", cluster.port());
+    let both = format!(
+        "postgres://postgres@{},{}/postgres",
+        hosts(&old),
+        hosts(&new)
+    );
+    let open = || async {
+        let config = config(&both).with_replicas(&[&both]).unwrap();
+        PgStore::open(config).await.unwrap()
+    };
+    record(&open().await, &answer(1, at(0))).await;
+    new.wait_until_caught_up(&old);
+    // The old one writes much that the new one never has, so that its positions are greater.
+    new.suspend();
+    old.psql(
+        "postgres",
+        "CREATE TABLE ballast AS SELECT n, repeat('x', 100) FROM generate_series(1, 50000) AS n",
+    );
+    old.kill();
+    new.resume();
+    new.promote();
+    old.start_again();
+    let store = open().await;
+    // Whoever is taken for a replica is so after a few looks.
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    for second in 1..40 {
+        let answer = answer(1, at(second));
+        let token = record(&store, &answer).await.token.unwrap();
+        let after = Consistency::AtLeast(token);
+        let found = store.find_answer(user(1), answer.id, &after).await.unwrap();
+        assert_eq!(
+            found.as_ref(),
+            Some(&answer),
+            "read on a timeline that ended"
+        );
+    }
+}
