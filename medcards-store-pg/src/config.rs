@@ -371,7 +371,8 @@ fn hosts_of(url: &str) -> Result<Vec<PgConnectOptions>> {
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
     let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
-    if path.contains('@') {
+    // Then what stands there is the end of a password, which must not be repeated.
+    if tail.contains('@') {
         return Err(malformed());
     }
     let (login, hosts) = match authority.rsplit_once('@') {

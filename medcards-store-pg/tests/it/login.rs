@@ -74,6 +74,8 @@ async fn what_is_no_address_is_refused_and_never_repeated() {
         "postgres://u:s3cret#1@h/d",
         "postgres://u:s3cret/1@h/d",
         "postgres://u:s3cret?1@h/d",
+        "postgres://u:geh?s3cret@h/d",
+        "postgres://u:ge?a&s3cret@h/d",
         "postgres://u:s3cret@h/d?sslmod=require",
     ] {
         let error = PgConfig::new(url).unwrap_err();
