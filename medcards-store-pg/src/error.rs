@@ -18,6 +18,7 @@ mod code {
     pub(super) const INDEX_CORRUPTED: &str = "XX002";
     pub(super) const INSUFFICIENT_PRIVILEGE: &str = "42501";
     pub(super) const INVALID_CATALOG_NAME: &str = "3D000";
+    pub(super) const INVALID_SCHEMA_NAME: &str = "3F000";
     pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
     pub(super) const OUT_OF_MEMORY: &str = "53200";
     pub(super) const QUERY_CANCELED: &str = "57014";
@@ -274,6 +275,10 @@ fn describe(error: &sqlx::Error) -> (ErrorKind, &'static str) {
         code::INVALID_CATALOG_NAME => (
             ErrorKind::Invalid,
             "the server has no such database: create it, or name another",
+        ),
+        code::INVALID_SCHEMA_NAME => (
+            ErrorKind::Invalid,
+            "no schema of the search path is there: create it, or set another search_path",
         ),
         code::BAD_ENCODING | code::UNTRANSLATABLE_CHARACTER => (
             ErrorKind::Invalid,

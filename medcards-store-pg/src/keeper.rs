@@ -40,9 +40,12 @@ ON CONFLICT (task) DO UPDATE SET begun_at = now()
 WHERE known.begun_at <= now() - $2::bigint * interval '1 second'
 RETURNING 1";
 
+const FORGET_TASK_SQL: &str = "DELETE FROM maintenance WHERE task = $1";
+
 const HAS_CRON_SQL: &str = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron')";
 
-const HAS_JOB_SQL: &str = "SELECT EXISTS (SELECT FROM cron.job WHERE jobname = $1)";
+const HAS_JOB_SQL: &str =
+    "SELECT EXISTS (SELECT FROM cron.job WHERE jobname = $1 AND schedule = $2)";
 
 const SCHEDULE_SQL: &str = "
 SELECT cron.schedule($1, $2, 'REFRESH MATERIALIZED VIEW CONCURRENTLY user_stats_cache')";
@@ -134,6 +137,11 @@ impl Keeper {
         }
     }
 
+    /// Gives its connections up.
+    pub(crate) fn close(&self) {
+        self.node.close();
+    }
+
     pub(crate) async fn keep(&self) -> Result<KeepReport, Failure> {
         self.make_ahead().await?;
         let (detached, dropped) = self.partitions.retire(&self.node).await?;
@@ -172,7 +180,14 @@ impl Keeper {
         if self.node.fetch_once(begin).await?.is_empty() {
             return Ok(false);
         }
-        stats::refresh_cache(&self.node).await?;
+        if let Err(failure) = stats::refresh_cache(&self.node).await {
+            // Who tries next need not wait for a whole interval. If this fails too, they do.
+            let _ = self
+                .node
+                .fetch(|| sqlx::query(FORGET_TASK_SQL).bind(REFRESH_TASK))
+                .await;
+            return Err(failure);
+        }
         Ok(true)
     }
 
@@ -182,7 +197,11 @@ impl Keeper {
             return Ok(false);
         }
         if !self
-            .says(|| sqlx::query(HAS_JOB_SQL).bind(REFRESH_TASK))
+            .says(|| {
+                sqlx::query(HAS_JOB_SQL)
+                    .bind(REFRESH_TASK)
+                    .bind(cron_schedule(self.cache_refresh))
+            })
             .await?
         {
             let schedule = || {
@@ -190,7 +209,8 @@ impl Keeper {
                     .bind(REFRESH_TASK)
                     .bind(cron_schedule(self.cache_refresh))
             };
-            // The name is unique to its user, so two processes schedule one job.
+            // The name is unique to its user, so two processes schedule one job, and a new interval
+            // replaces the old one.
             self.node.fetch(schedule).await?;
             tracing::info!("pg_cron refreshes user_stats_cache");
         }

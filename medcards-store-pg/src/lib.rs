@@ -65,7 +65,7 @@
 //! | [`PgConfig::new`] | | one address, or those of several servers of which one takes writes |
 //! | [`with_replicas`](PgConfig::with_replicas) | none | streaming replicas to read from |
 //! | [`with_pooling`](PgConfig::with_pooling) | [`Pooling::None`] | `Transaction` behind PgBouncer or Supavisor in transaction mode |
-//! | [`with_connections_max`](PgConfig::with_connections_max) | 10 | to the primary, and to each replica |
+//! | [`with_connections_max`](PgConfig::with_connections_max) | 10 | to the primary, and to each replica; the keeper has two more |
 //! | [`with_writers`](PgConfig::with_writers) | 2 | each has one more connection to the primary |
 //! | [`with_statement_timeout`](PgConfig::with_statement_timeout) | 10 s | |
 //! | [`with_lock_timeout`](PgConfig::with_lock_timeout) | 2 s | |

@@ -312,6 +312,8 @@ fn settings(limits: &Limits) -> Vec<(&'static str, String)> {
             "idle_in_transaction_session_timeout",
             ms(limits.statement_timeout),
         ),
+        // What nobody waits for any more ends, and holds up no reader of the log.
+        ("client_connection_check_interval", "5s".to_owned()),
         // Compiling a statement takes longer than any of ours runs.
         ("jit", "off".to_owned()),
     ]

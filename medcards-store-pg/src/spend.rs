@@ -44,7 +44,7 @@ const SETTLE_SQL: &str = "
 INSERT INTO spend_reservations (id, day, amount, settled) VALUES ($1, $2, 0, true)
 ON CONFLICT (id) DO UPDATE SET settled = true";
 
-/// On the first reservation of a day: nobody settles again what was settled a week ago.
+/// When a day begins: nobody settles again what was settled a week ago.
 const FORGET_SETTLED_SQL: &str =
     "DELETE FROM spend_reservations WHERE settled AND day < $1::date - 7";
 
@@ -85,10 +85,6 @@ impl SpendLedger for PgStore {
             // Looked for behind the lock: who reserves the same at the same time is seen.
             if find_reservation(&mut transaction, wish.id).await?.is_some() {
                 return Ok(ReserveOutcome::Granted);
-            }
-            if sums.is_new {
-                let forget = sqlx::query(FORGET_SETTLED_SQL).bind(day(wish.day));
-                transaction.execute(forget).await?;
             }
             sums.set_aside += wish.amount;
             if budget.per_day.is_some_and(|limit| sums.exceed(limit)) {
@@ -140,7 +136,12 @@ impl SpendLedger for PgStore {
             return Ok(());
         }
         let added: Result<(), Failure> = transact!(self.primary(), |transaction| {
-            for row in rows.iter().filter(|row| row.cost > MicroDollars::ZERO) {
+            let mut costly: Vec<_> = rows
+                .iter()
+                .filter(|row| row.cost > MicroDollars::ZERO)
+                .collect();
+            costly.sort_by_key(|row| row.day);
+            for row in costly {
                 let [mut sums] = DaySums::lock(&mut transaction, [row.day]).await?;
                 sums.spent += row.cost;
                 sums.put(&mut transaction).await?;
@@ -214,7 +215,6 @@ async fn find_reservation(
 #[derive(Clone, Copy)]
 struct DaySums {
     day: Date,
-    is_new: bool,
     spent: MicroDollars,
     set_aside: MicroDollars,
 }
@@ -227,7 +227,12 @@ impl DaySums {
     ) -> Result<[Self; N], Failure> {
         let wanted: Vec<_> = days.iter().map(|date| day(*date)).collect();
         let made = sqlx::query(MAKE_DAYS_SQL).bind(wanted.clone());
-        let is_new = transaction.execute(made).await? > 0;
+        if transaction.execute(made).await? > 0
+            && let Some(date) = days.first()
+        {
+            let forget = sqlx::query(FORGET_SETTLED_SQL).bind(day(*date));
+            transaction.execute(forget).await?;
+        }
         let rows = transaction
             .fetch(sqlx::query(LOCK_DAYS_SQL).bind(wanted))
             .await?;
@@ -235,7 +240,6 @@ impl DaySums {
             let mut columns = Columns::of(row);
             Some(Self {
                 day: columns.day()?,
-                is_new,
                 spent: MicroDollars::new(columns.number()?),
                 set_aside: MicroDollars::new(columns.number()?),
             })

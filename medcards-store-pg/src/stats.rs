@@ -34,10 +34,16 @@ const MAKE_CURSOR_SQL: &str = "
 INSERT INTO cursors (reader, transaction_id, sequence) VALUES ($1, '0', 0)
 ON CONFLICT (reader) DO NOTHING";
 
-/// Nothing if another process is at it.
+/// Nothing if another process is at it, or there is no new event: a lock is written to the log of the
+/// server, which would never be idle.
 const LOCK_CURSOR_SQL: &str = "
 SELECT transaction_id::text::bigint, sequence FROM cursors
-WHERE reader = $1 FOR UPDATE SKIP LOCKED";
+WHERE reader = $1 AND EXISTS (
+    SELECT FROM events
+    WHERE (events.transaction_id, events.sequence) > (cursors.transaction_id, cursors.sequence)
+      AND events.transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+)
+FOR UPDATE SKIP LOCKED";
 
 /// Adds what the next events say to all figures, and moves the cursor; returns how many there were
 /// and whether there may be more. Rows are changed in the order of their keys.

@@ -22,6 +22,9 @@ use crate::writer::WriteQueue;
 
 pub(crate) const OPEN: &str = "open store";
 
+/// The connections of the keeper: one to keep, one to project.
+const KEEPER_CONNECTIONS: u32 = 2;
+
 /// The oldest server that this store runs on: `NULLS NOT DISTINCT` came with it.
 const SERVER_VERSION_MIN: i32 = 150_000;
 
@@ -104,11 +107,15 @@ impl PgStore {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let replicas = Arc::new(Replicas::new(&config, primary.clone())?);
-        let keeper = Keeper::new(
-            primary.clone(),
-            Arc::clone(&partitions),
-            config.cache_refresh(),
-        );
+        // A refresh holds a connection for as long as it takes: not one of the readers'.
+        let keeper_node = match config.keeping() {
+            Keeping::Elsewhere => primary.clone(),
+            Keeping::Here => node(Limits {
+                connections_max: KEEPER_CONNECTIONS,
+                ..config.limits()
+            })?,
+        };
+        let keeper = Keeper::new(keeper_node, Arc::clone(&partitions), config.cache_refresh());
         keeper.make_ahead().await.map_err(failed)?;
         if !replicas.is_empty() {
             tasks.spawn(Arc::clone(&replicas).watch(stop.clone()));
@@ -158,6 +165,7 @@ impl PgStore {
         opened.primary.close();
         opened.writer.close();
         opened.replicas.close();
+        opened.keeper.close();
     }
 
     /// How many transactions have committed answers since the store was opened.

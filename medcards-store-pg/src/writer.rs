@@ -196,11 +196,18 @@ impl Writer {
         };
         if batch.len() > 1 && failure.is_of_one_value() {
             // One of them is at fault: each gets a statement of its own.
-            for record in batch {
-                let alone = vec![record];
+            let mut waiting = batch.into_iter();
+            while let Some(record) = waiting.next() {
+                let mut alone = vec![record];
                 match self.write(&alone).await {
                     Ok(written) => self.acknowledge(alone, written).await,
-                    Err(failure) => refuse(alone, failure),
+                    Err(failure) => {
+                        if failure.is_of_link() {
+                            // The others would wait as long, one after the other.
+                            alone.extend(waiting.by_ref());
+                        }
+                        refuse(alone, failure);
+                    }
                 }
             }
             return;
