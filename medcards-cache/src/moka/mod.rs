@@ -141,6 +141,15 @@ impl Cache for MokaCache {
         }))
     }
 
+    async fn get_many(&self, keys: &[FeedbackKey]) -> Result<Vec<Option<CacheHit>>> {
+        let hit = |key| {
+            let entry = self.get_local(key)?;
+            let tier = Tier::Local;
+            Some(CacheHit { entry, tier })
+        };
+        Ok(keys.iter().map(hit).collect())
+    }
+
     async fn put(&self, key: FeedbackKey, entry: Arc<CacheEntry>) -> Result<()> {
         self.sweep();
         self.entries.insert(key, entry);
@@ -155,6 +164,10 @@ impl Cache for MokaCache {
     async fn purge_case(&self, case_id: CaseId) -> Result<()> {
         self.forget(|key, _| key.case_id == case_id);
         Ok(())
+    }
+
+    fn removals_heard(&self) -> u64 {
+        0
     }
 }
 

@@ -31,6 +31,13 @@ pub trait Cache: Debug + Display + Send + Sync + 'static {
     /// Those of the backend; the resolver takes them for a miss.
     async fn get(&self, key: &FeedbackKey) -> Result<Option<CacheHit>>;
 
+    /// The entries of several keys, in their order, as [`get`](Self::get) finds each. A cache beyond
+    /// this process asks for all of them at once.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    async fn get_many(&self, keys: &[FeedbackKey]) -> Result<Vec<Option<CacheHit>>>;
+
     /// Keeps an entry in every part of the cache, in place of any other for this key.
     ///
     /// # Errors
@@ -57,6 +64,13 @@ pub trait Cache: Debug + Display + Send + Sync + 'static {
     /// # Cancel safety
     /// A dropped future may leave some entries.
     async fn purge_case(&self, case_id: CaseId) -> Result<()>;
+
+    /// How many removals and purges of other processes it has heard of. Zero for a cache of one
+    /// process.
+    ///
+    /// Who reads a feedback somewhere, caches it, and sees another number than before cannot know
+    /// whether it was removed meanwhile, and should remove it.
+    fn removals_heard(&self) -> u64;
 }
 
 /// An entry that was found.
@@ -79,6 +93,10 @@ impl<T: Cache + ?Sized> Cache for Arc<T> {
         (**self).get(key).await
     }
 
+    async fn get_many(&self, keys: &[FeedbackKey]) -> Result<Vec<Option<CacheHit>>> {
+        (**self).get_many(keys).await
+    }
+
     async fn put(&self, key: FeedbackKey, entry: Arc<CacheEntry>) -> Result<()> {
         (**self).put(key, entry).await
     }
@@ -89,5 +107,9 @@ impl<T: Cache + ?Sized> Cache for Arc<T> {
 
     async fn purge_case(&self, case_id: CaseId) -> Result<()> {
         (**self).purge_case(case_id).await
+    }
+
+    fn removals_heard(&self) -> u64 {
+        (**self).removals_heard()
     }
 }

@@ -133,6 +133,26 @@ pub async fn keys_that_differ_in_one_part_are_different(cache: Arc<dyn Cache>) {
     }
 }
 
+/// Many keys are found at once as each alone would be, in the order they are asked for.
+pub async fn many_keys_are_found_in_their_order(cache: Arc<dyn Cache>) {
+    assert!(cache.get_many(&[]).await.expect(WORKS).is_empty());
+    for n in (0..40).step_by(2) {
+        put(&*cache, &sample_key(n), &format!("Words {n}.")).await;
+    }
+    let keys: Vec<_> = (0..40).rev().chain([4, 4, 5]).map(sample_key).collect();
+    let hits = cache.get_many(&keys).await.expect(WORKS);
+    let texts: Vec<_> = hits
+        .iter()
+        .map(|hit| hit.as_ref().map(|hit| hit.entry.feedback().text.clone()))
+        .collect();
+    let mut expected = Vec::new();
+    for key in &keys {
+        expected.push(found(&*cache, key).await);
+    }
+    assert_eq!(texts, expected);
+    assert_eq!(texts.iter().flatten().count(), 22);
+}
+
 /// An entry takes the place of the one before it, near and far.
 pub async fn an_entry_takes_the_place_of_the_one_before(cache: Arc<dyn Cache>) {
     let key = sample_key(1);

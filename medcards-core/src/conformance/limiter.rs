@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::DrivenLimiter;
 use super::steps::{WORKS, all_at_once, at};
-use crate::limit::{LimitDecision, LimitKey, Quota, RateLimiter, WindowCounts, decide};
+use crate::limit::{
+    LimitDecision, LimitKey, LimitedCall, Quota, RateLimiter, WindowCounts, decide,
+};
 use crate::testing::SAMPLE_START;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -103,6 +105,31 @@ pub async fn each_key_counts_apart((limiter, _): DrivenLimiter) {
         let decision = limiter.check(key, &quota(3), 1).await.expect(WORKS);
         assert!(!decision.is_allowed, "{key:?}");
     }
+}
+
+/// A call that one of its quotas refuses counts against none, also where the keys have different
+/// names; each decision is that of its own quota.
+pub async fn several_quotas_count_together_or_not_at_all((limiter, _): DrivenLimiter) {
+    let limited = |scope, name, limit, cost| LimitedCall {
+        key: LimitKey::new(scope, name),
+        quota: quota(limit),
+        cost,
+    };
+    for (other, cost) in [("a", 1), ("b", 3)] {
+        let calls = [
+            limited("user", "a", 100, 1),
+            limited("route", other, 5 * cost, cost),
+        ];
+        for n in 0..8 {
+            let decisions = limiter.check_all(&calls).await.expect(WORKS);
+            let allowed: Vec<_> = decisions.iter().map(|one| one.is_allowed).collect();
+            assert_eq!(allowed, [true, n < 5], "call {n} with {other}");
+        }
+    }
+    let left = [limited("user", "a", 100, 0)];
+    let left = limiter.check_all(&left).await.expect(WORKS);
+    assert_eq!(left[0].remaining, 90);
+    assert!(limiter.check_all(&[]).await.expect(WORKS).is_empty());
 }
 
 /// Over a long and uneven series of calls the decisions are those of the sliding window.

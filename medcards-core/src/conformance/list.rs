@@ -251,6 +251,7 @@ macro_rules! __cache_checks {
                 what_was_put_is_found_whole
                 what_was_never_put_is_not_found
                 keys_that_differ_in_one_part_are_different
+                many_keys_are_found_in_their_order
                 an_entry_takes_the_place_of_the_one_before
                 a_removed_key_is_not_found
                 nobody_finds_what_was_removed
@@ -274,6 +275,7 @@ macro_rules! __limiter_checks {
                 a_refused_call_is_not_counted
                 a_call_counts_its_whole_cost
                 each_key_counts_apart
+                several_quotas_count_together_or_not_at_all
                 decisions_are_those_of_the_sliding_window
                 who_waits_as_long_as_was_said_is_let_through
                 all_of_the_quota_is_there_again_when_said

@@ -106,20 +106,50 @@ impl Display for Quota {
 
 /// Whose calls are counted together: a scope such as `user`, and a name within it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LimitKey(Box<str>);
+pub struct LimitKey {
+    text: Box<str>,
+    scope_len: usize,
+}
 
 impl LimitKey {
     /// Counts the calls of `name` within `scope`.
     #[must_use]
     pub fn new(scope: &str, name: impl Display) -> Self {
-        Self(format!("{scope}:{name}").into())
+        Self {
+            text: format!("{scope}:{name}").into(),
+            scope_len: scope.len(),
+        }
     }
 
-    /// The key as text.
+    /// Scope and name, with a colon between.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
+
+    /// The scope.
+    #[must_use]
+    pub fn scope(&self) -> &str {
+        &self.text[..self.scope_len]
+    }
+
+    /// The name within it. A backend of many servers keeps the counts of one name together.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.text[self.scope_len + 1..]
+    }
+}
+
+/// A call to count: under which key, against which quota, and how much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "made for each call")]
+pub struct LimitedCall {
+    /// Whose call it is.
+    pub key: LimitKey,
+    /// How much is allowed.
+    pub quota: Quota,
+    /// How much the call counts.
+    pub cost: u32,
 }
 
 /// Whether a call may go on, and what is left.
@@ -139,21 +169,51 @@ pub struct LimitDecision {
 /// Counts calls against quotas.
 #[async_trait]
 pub trait RateLimiter: Debug + Display + Send + Sync + 'static {
-    /// Counts a call of this cost, or refuses it. A refused call is not counted.
+    /// Counts one call against several quotas, or refuses it: it goes on if each of them allows it,
+    /// and else counts against none. The decisions come in the order given; of a call that was
+    /// refused, those that would have allowed it say so.
     ///
-    /// Over any window the calls allowed do not exceed the quota by more than the sliding window's
-    /// estimate errs; see [`decide`].
+    /// Over any window the calls allowed do not exceed a quota by more than the sliding window's
+    /// estimate errs; see [`decide`]. Of two calls at the same time neither sees the other half
+    /// counted, if all keys have the same [name](LimitKey::name). No key may be given twice.
     ///
     /// # Errors
     /// Those of the backend; the caller decides whether the call goes on.
     ///
     /// # Cancel safety
     /// A dropped future may have counted the call.
-    async fn check(&self, key: &LimitKey, quota: &Quota, cost: u32) -> Result<LimitDecision>;
+    async fn check_all(&self, calls: &[LimitedCall]) -> Result<Vec<LimitDecision>>;
+
+    /// Counts a call of this cost against one quota, or refuses it. A refused call is not counted.
+    ///
+    /// # Errors
+    /// Those of the backend; the caller decides whether the call goes on.
+    ///
+    /// # Cancel safety
+    /// A dropped future may have counted the call.
+    async fn check(&self, key: &LimitKey, quota: &Quota, cost: u32) -> Result<LimitDecision> {
+        let call = LimitedCall {
+            key: key.clone(),
+            quota: *quota,
+            cost,
+        };
+        let decisions = self.check_all(std::slice::from_ref(&call)).await?;
+        decisions.first().copied().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unexpected,
+                "check limit",
+                "the limiter decided nothing",
+            )
+        })
+    }
 }
 
 #[async_trait]
 impl<T: RateLimiter + ?Sized> RateLimiter for Arc<T> {
+    async fn check_all(&self, calls: &[LimitedCall]) -> Result<Vec<LimitDecision>> {
+        (**self).check_all(calls).await
+    }
+
     async fn check(&self, key: &LimitKey, quota: &Quota, cost: u32) -> Result<LimitDecision> {
         (**self).check(key, quota, cost).await
     }

@@ -17,28 +17,21 @@ pub struct WindowCounts {
 ///
 /// The sliding window counter: the window before counts by the share of it that a window ending
 /// now still covers, rounded down. It is the formula of `slidingWindow` in
-/// [`@upstash/ratelimit`](https://github.com/upstash/ratelimit-js), except that the cost is part of
-/// the test, so that a dear call cannot overshoot. Pure; the caller adds `cost` to the current
-/// window if the call is allowed.
+/// [`@upstash/ratelimit`](https://github.com/upstash/ratelimit-js), in the same floating-point
+/// steps, so that for a cost of one the decisions are the same; only is the cost part of the test
+/// here, so that a dear call cannot overshoot. Pure; the caller adds `cost` to the current window if
+/// the call is allowed.
 #[must_use]
 pub fn decide(quota: &Quota, counts: WindowCounts, elapsed: Duration, cost: u32) -> LimitDecision {
-    let window_us = quota.window().as_micros().max(1);
-    let elapsed_us = elapsed.as_micros().min(window_us);
-    let weighted =
-        |elapsed_us: u128| u128::from(counts.previous) * (window_us - elapsed_us) / window_us;
-    let limit = u128::from(quota.limit());
-    let used = u128::from(counts.current) + weighted(elapsed_us);
-    let is_allowed = used + u128::from(cost) <= limit;
-    let used_after = if is_allowed {
-        used + u128::from(cost)
-    } else {
-        used
-    };
+    let limit = u64::from(quota.limit());
+    let cost = u64::from(cost);
+    let used = u64::from(counts.current) + weight(quota, counts.previous, elapsed);
+    let is_allowed = used + cost <= limit;
+    let used_after = if is_allowed { used + cost } else { used };
     let remaining = u32::try_from(limit.saturating_sub(used_after)).unwrap_or(u32::MAX);
 
     let rest = quota.window().saturating_sub(elapsed);
-    let current_after = counts.current + if is_allowed { cost } else { 0 };
-    let reset_after = if current_after > 0 {
+    let reset_after = if counts.current > 0 || (is_allowed && cost > 0) {
         rest + quota.window()
     } else {
         rest
@@ -56,26 +49,41 @@ pub fn decide(quota: &Quota, counts: WindowCounts, elapsed: Duration, cost: u32)
     }
 }
 
+/// What a count of the window before weighs, `elapsed` after the start of the current one. It never
+/// grows with time: each step of it rounds in one direction only.
+fn weight(quota: &Quota, count: u32, elapsed: Duration) -> u64 {
+    // Both are far below 2^53, up to which a double holds whole numbers.
+    let window_us = quota.window().as_micros() as f64;
+    let elapsed_us = (elapsed.as_micros() as f64).min(window_us);
+    ((1.0 - elapsed_us / window_us) * f64::from(count)).floor() as u64
+}
+
 /// How long until a refused call of this cost fits, if nothing else is allowed meanwhile.
-fn wait(quota: &Quota, counts: WindowCounts, elapsed: Duration, cost: u32) -> Duration {
-    let window_us = quota.window().as_micros().max(1);
+fn wait(quota: &Quota, counts: WindowCounts, elapsed: Duration, cost: u64) -> Duration {
     let rest = quota.window().saturating_sub(elapsed);
-    let limit = u128::from(quota.limit());
-    // What a count may weigh so that the call fits: `floor(count * share) <= room`.
-    let until_room = |count: u32, room: u128| {
-        let count = u128::from(count);
-        if count <= room {
-            return Duration::ZERO;
-        }
-        // The smallest elapsed time with `count * (window - elapsed) < (room + 1) * window`.
-        let elapsed_us = window_us - ((room + 1) * window_us - 1) / count;
-        Duration::from_micros(u64::try_from(elapsed_us).unwrap_or(u64::MAX))
-    };
-    let taken = u128::from(counts.current) + u128::from(cost);
+    let limit = u64::from(quota.limit());
+    let taken = u64::from(counts.current) + cost;
     if taken <= limit {
-        return until_room(counts.previous, limit - taken).saturating_sub(elapsed);
+        return until_room(quota, counts.previous, limit - taken).saturating_sub(elapsed);
     }
-    rest + until_room(counts.current, limit.saturating_sub(u128::from(cost)))
+    rest + until_room(quota, counts.current, limit.saturating_sub(cost))
+}
+
+/// How long after the start of the window a count of the one before weighs no more than `room`.
+fn until_room(quota: &Quota, count: u32, room: u64) -> Duration {
+    if u64::from(count) <= room {
+        return Duration::ZERO;
+    }
+    let (count_wide, window_us) = (u128::from(count), quota.window().as_micros());
+    // The smallest elapsed time with `count * (window - elapsed) < (room + 1) * window`, but for
+    // rounding, which is far less than a microsecond.
+    let exact_us = window_us - ((u128::from(room) + 1) * window_us - 1) / count_wide;
+    let exact_us = u64::try_from(exact_us).unwrap_or(u64::MAX);
+    let candidates = [exact_us.saturating_sub(1), exact_us].map(Duration::from_micros);
+    let fits = candidates
+        .into_iter()
+        .find(|at| weight(quota, count, *at) <= room);
+    fits.unwrap_or(Duration::from_micros(exact_us + 1))
 }
 
 #[cfg(test)]

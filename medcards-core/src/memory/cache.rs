@@ -82,6 +82,15 @@ impl Cache for MemoryCache {
         }))
     }
 
+    async fn get_many(&self, keys: &[FeedbackKey]) -> Result<Vec<Option<CacheHit>>> {
+        let hit = |key| {
+            let entry = self.entries.get(key)?;
+            let tier = Tier::Local;
+            Some(CacheHit { entry, tier })
+        };
+        Ok(keys.iter().map(hit).collect())
+    }
+
     async fn put(&self, key: FeedbackKey, entry: Arc<CacheEntry>) -> Result<()> {
         self.entries.insert(key, entry);
         Ok(())
@@ -95,5 +104,9 @@ impl Cache for MemoryCache {
     async fn purge_case(&self, case_id: CaseId) -> Result<()> {
         self.entries.retain(|key, _| key.case_id != case_id);
         Ok(())
+    }
+
+    fn removals_heard(&self) -> u64 {
+        0
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::Result;
-use crate::limit::{LimitDecision, LimitKey, Quota, RateLimiter, WindowCounts, decide};
+use crate::limit::{LimitDecision, LimitKey, LimitedCall, RateLimiter, WindowCounts, decide};
 use crate::time::Clock;
 
 /// A rate limiter that counts in the memory of this process.
@@ -120,37 +120,46 @@ impl fmt::Display for MemoryRateLimiter {
     }
 }
 
-#[async_trait]
-impl RateLimiter for MemoryRateLimiter {
-    async fn check(&self, key: &LimitKey, quota: &Quota, cost: u32) -> Result<LimitDecision> {
-        let now_us = since_epoch_us(self.clock.now());
-        let length_us = micros(quota.window());
+impl MemoryRateLimiter {
+    /// Brings the counter of a call to the present and decides, without counting the call.
+    fn look(&self, counters: &mut Counters, call: &LimitedCall, now_us: u64) -> LimitDecision {
+        let length_us = micros(call.quota.window());
         let window = now_us / length_us;
-        let key = (key.clone(), quota.window());
-
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (call.key.clone(), call.quota.window());
         if counters.len() >= self.keys_max && !counters.contains_key(&key) {
-            forget(&mut counters, self.keys_max, now_us);
+            forget(counters, self.keys_max, now_us);
         }
-        let counts = WindowCounts::default();
-        let new = || Counter {
+        let counter = counters.entry(key).or_insert_with(|| Counter {
             window,
-            counts,
+            counts: WindowCounts::default(),
             last_call_us: now_us,
-        };
-        let counter = counters.entry(key).or_insert_with(new);
+        });
         counter.roll(window);
         counter.last_call_us = now_us;
         let elapsed_us = now_us.saturating_sub(counter.window * length_us);
-        let decision = decide(
-            quota,
-            counter.counts,
-            Duration::from_micros(elapsed_us),
-            cost,
-        );
-        if decision.is_allowed {
-            counter.counts.current += cost;
+        let elapsed = Duration::from_micros(elapsed_us);
+        decide(&call.quota, counter.counts, elapsed, call.cost)
+    }
+}
+
+#[async_trait]
+impl RateLimiter for MemoryRateLimiter {
+    async fn check_all(&self, calls: &[LimitedCall]) -> Result<Vec<LimitDecision>> {
+        let now_us = since_epoch_us(self.clock.now());
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let decisions: Vec<_> = calls
+            .iter()
+            .map(|call| self.look(&mut counters, call, now_us))
+            .collect();
+        if decisions.iter().all(|decision| decision.is_allowed) {
+            for call in calls {
+                let key = (call.key.clone(), call.quota.window());
+                // It is missing only if there is room for fewer keys than one call has.
+                if let Some(counter) = counters.get_mut(&key) {
+                    counter.counts.current += call.cost;
+                }
+            }
         }
-        Ok(decision)
+        Ok(decisions)
     }
 }

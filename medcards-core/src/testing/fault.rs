@@ -15,7 +15,7 @@ use crate::feedback::{
     Feedback, FeedbackKey, KeyPage, KeyPosition, PrecomputedStore, Review, ReviewState, Shared,
 };
 use crate::id::{AnswerId, CaseId, ReservationId, UserId};
-use crate::limit::{LimitDecision, LimitKey, Quota, RateLimiter};
+use crate::limit::{LimitDecision, LimitKey, LimitedCall, Quota, RateLimiter};
 use crate::spend::{
     Price, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
 };
@@ -505,6 +505,12 @@ impl<T: Cache> Cache for Faulty<T> {
             .await
     }
 
+    async fn get_many(&self, keys: &[FeedbackKey]) -> Result<Vec<Option<CacheHit>>> {
+        self.plan
+            .apply(Operation::CacheGet, self.inner.get_many(keys))
+            .await
+    }
+
     async fn put(&self, key: FeedbackKey, entry: Arc<CacheEntry>) -> Result<()> {
         self.plan
             .apply(Operation::CachePut, self.inner.put(key, entry))
@@ -522,11 +528,21 @@ impl<T: Cache> Cache for Faulty<T> {
             .apply(Operation::CachePurgeCase, self.inner.purge_case(case_id))
             .await
     }
+
+    fn removals_heard(&self) -> u64 {
+        self.inner.removals_heard()
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<T: RateLimiter> RateLimiter for Faulty<T> {
+    async fn check_all(&self, calls: &[LimitedCall]) -> Result<Vec<LimitDecision>> {
+        self.plan
+            .apply(Operation::CheckLimit, self.inner.check_all(calls))
+            .await
+    }
+
     async fn check(&self, key: &LimitKey, quota: &Quota, cost: u32) -> Result<LimitDecision> {
         self.plan
             .apply(Operation::CheckLimit, self.inner.check(key, quota, cost))

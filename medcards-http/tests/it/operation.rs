@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Method, Request};
-use medcards_core::limit::{LimitDecision, LimitKey, Quota, RateLimiter};
+use medcards_core::limit::{LimitDecision, LimitedCall, Quota, RateLimiter};
 use medcards_core::testing::Operation;
 use medcards_core::{ErrorKind, Result};
 use serde_json::json;
@@ -101,7 +101,7 @@ impl std::fmt::Display for Panics {
 
 #[async_trait]
 impl RateLimiter for Panics {
-    async fn check(&self, _: &LimitKey, _: &Quota, _: u32) -> Result<LimitDecision> {
+    async fn check_all(&self, _: &[LimitedCall]) -> Result<Vec<LimitDecision>> {
         panic!("the secret of the house")
     }
 }

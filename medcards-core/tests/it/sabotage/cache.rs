@@ -80,6 +80,16 @@ impl Cache for CacheSaboteur {
         Ok(hit)
     }
 
+    async fn get_many(&self, keys: &[FeedbackKey]) -> Result<Vec<Option<CacheHit>>> {
+        let keys: Vec<_> = keys.iter().map(|key| self.key(key)).collect();
+        let mut hits = self.inner.get_many(&keys).await?;
+        if self.breaks("many_keys_are_found_in_their_order") {
+            // As a backend that leaves out what it does not find.
+            hits.sort_by_key(Option::is_none);
+        }
+        Ok(hits)
+    }
+
     async fn put(&self, key: FeedbackKey, mut entry: Arc<CacheEntry>) -> Result<()> {
         if self.breaks("what_was_put_is_found_whole") {
             let fresh_until = entry.lifetime().keep_until;
@@ -118,5 +128,9 @@ impl Cache for CacheSaboteur {
             };
         }
         self.inner.purge_case(case_id).await
+    }
+
+    fn removals_heard(&self) -> u64 {
+        self.inner.removals_heard()
     }
 }

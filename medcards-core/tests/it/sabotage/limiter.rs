@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use medcards_core::Result;
-use medcards_core::limit::{LimitDecision, LimitKey, Quota, RateLimiter};
+use medcards_core::limit::{LimitDecision, LimitKey, LimitedCall, Quota, RateLimiter};
 use medcards_core::memory::MemoryRateLimiter;
 use medcards_core::testing::ManualClock;
 use medcards_core::time::Clock;
@@ -49,6 +49,18 @@ impl fmt::Display for LimiterSaboteur {
 
 #[async_trait]
 impl RateLimiter for LimiterSaboteur {
+    /// One after the other, so that those before a refusal stay counted.
+    async fn check_all(&self, calls: &[LimitedCall]) -> Result<Vec<LimitDecision>> {
+        if self.promise != "several_quotas_count_together_or_not_at_all" {
+            return self.inner.check_all(calls).await;
+        }
+        let mut decisions = Vec::new();
+        for call in calls {
+            decisions.push(self.inner.check(&call.key, &call.quota, call.cost).await?);
+        }
+        Ok(decisions)
+    }
+
     async fn check(&self, key: &LimitKey, quota: &Quota, cost: u32) -> Result<LimitDecision> {
         let (mut key, mut quota, mut cost) = (key.clone(), *quota, cost);
         match self.promise {
