@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use medcards::ai::AiProvider;
 use medcards::app::Medcards;
+use medcards::caches::MokaCache;
 use medcards::feedback::ResolverConfig;
 use medcards::http::{Api, Guests, HttpConfig};
-use medcards::moka::MokaCache;
 use medcards::postgres::PgStore;
 use medcards::providers::{
     AnthropicProvider, AuthoredProvider, FeedbackTemplate, OpenAiProvider, TokenLimitField,

@@ -19,6 +19,12 @@
 //! | bytes of all entries | [`MokaCacheBuilder::bytes_max`], 64 MiB by default |
 //! | time of an entry | its own [`keep_until`](medcards_core::cache::Lifetime::keep_until), looked at once a minute |
 
+#[cfg(feature = "moka")]
 mod moka;
+#[cfg(feature = "redis")]
+mod redis;
 
+#[cfg(feature = "moka")]
 pub use self::moka::{MokaCache, MokaCacheBuilder};
+#[cfg(feature = "redis")]
+pub use self::redis::{Redis, RedisConfig};

@@ -3,12 +3,12 @@
 //! # Modules
 //!
 //! Everything of `medcards-core` is at the root. Each sibling that is switched on is a module; all
-//! but `postgres` are on by default, and each only adds.
+//! but `postgres` and `redis` are on by default, and each only adds.
 //!
 //! | module | crate | feature |
 //! | --- | --- | --- |
+//! | `caches` | `medcards-cache` | `moka`, `redis` |
 //! | `http` | `medcards-http` | `http` |
-//! | `moka` | `medcards-cache` | `moka` |
 //! | `postgres` | `medcards-store-pg` | `postgres` |
 //! | `providers` | `medcards-ai` | `ai` |
 //! | `sqlite` | `medcards-store-sqlite` | `sqlite` |
@@ -22,9 +22,9 @@ pub use medcards_core::*;
 #[doc(inline)]
 pub use medcards_http as http;
 
-#[cfg(feature = "moka")]
+#[cfg(any(feature = "moka", feature = "redis"))]
 #[doc(inline)]
-pub use medcards_cache as moka;
+pub use medcards_cache as caches;
 
 #[cfg(feature = "ai")]
 #[doc(inline)]
