@@ -8,7 +8,9 @@ use crate::Result;
 use crate::ai::{AiProvider, FeedbackPrompt};
 use crate::cache;
 use crate::feedback::{FeedbackResolver, ResolverConfig};
+use crate::lease::FeedbackLeases;
 use crate::memory::MemoryCache;
+use crate::spend::SpendLedger;
 use crate::store::Store;
 use crate::time::{Clock, SystemClock};
 
@@ -21,6 +23,8 @@ pub struct MedcardsBuilder {
     store: Arc<dyn Store>,
     cache: Option<Arc<dyn cache::Cache>>,
     ai: Option<(Arc<dyn AiProvider>, Arc<dyn FeedbackPrompt>)>,
+    leases: Option<Arc<dyn FeedbackLeases>>,
+    ledger: Option<Arc<dyn SpendLedger>>,
     clock: Arc<dyn Clock>,
     resolver: ResolverConfig,
 }
@@ -31,6 +35,8 @@ impl MedcardsBuilder {
             store,
             cache: None,
             ai: None,
+            leases: None,
+            ledger: None,
             clock: Arc::new(SystemClock::new()),
             resolver: ResolverConfig::default(),
         }
@@ -48,6 +54,21 @@ impl MedcardsBuilder {
     #[must_use]
     pub fn ai(mut self, provider: Arc<dyn AiProvider>, prompt: Arc<dyn FeedbackPrompt>) -> Self {
         self.ai = Some((provider, prompt));
+        self
+    }
+
+    /// What makes one live call of a key serve all processes. Default: nothing, each process makes
+    /// its own.
+    #[must_use]
+    pub fn leases(mut self, leases: Arc<dyn FeedbackLeases>) -> Self {
+        self.leases = Some(leases);
+        self
+    }
+
+    /// What keeps the spend budget. Default: the store.
+    #[must_use]
+    pub fn ledger(mut self, ledger: Arc<dyn SpendLedger>) -> Self {
+        self.ledger = Some(ledger);
         self
     }
 
@@ -78,12 +99,15 @@ impl MedcardsBuilder {
         let mut resolver = FeedbackResolver::builder(
             cache,
             Arc::clone(&store) as _,
-            Arc::clone(&store) as _,
+            self.ledger.unwrap_or_else(|| Arc::clone(&store) as _),
             Arc::clone(&self.clock),
         )
         .config(self.resolver);
         if let Some((provider, prompt)) = self.ai {
             resolver = resolver.live(provider, prompt);
+        }
+        if let Some(leases) = self.leases {
+            resolver = resolver.leases(leases);
         }
         let inner = Inner {
             resolver: resolver.build().await?,

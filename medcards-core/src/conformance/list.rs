@@ -3,6 +3,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::cache::Cache;
+use crate::lease::FeedbackLeases;
 use crate::limit::RateLimiter;
 use crate::store::Store;
 use crate::testing::ManualClock;
@@ -27,6 +28,10 @@ pub const STORE_CHECKS: &[Check<Arc<dyn Store>>] =
 /// All checks of a cache.
 pub const CACHE_CHECKS: &[Check<Arc<dyn Cache>>] =
     crate::__cache_checks!([crate::__check_table] []);
+
+/// All checks of leases.
+pub const LEASE_CHECKS: &[Check<Arc<dyn FeedbackLeases>>] =
+    crate::__lease_checks!([crate::__check_table] []);
 
 /// All checks of a rate limiter.
 pub const LIMITER_CHECKS: &[Check<DrivenLimiter>] =
@@ -61,6 +66,25 @@ macro_rules! cache_conformance {
         }
 
         $crate::__cache_checks! { [$crate::__check_tests] [cache_bare cache_behind_arc_dyn] }
+    };
+}
+
+/// Expands every check of leases into tests of a backend.
+///
+/// Takes the path of an `async fn() -> (S, G)` that makes a fresh, empty backend, whose leases last
+/// [`LEASE_TTL`](crate::conformance::leases::LEASE_TTL), and a guard, which is dropped after the
+/// check. Use it in a module of its own; see [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! lease_conformance {
+    ($make:path) => {
+        async fn conformance_backend() -> (
+            impl $crate::lease::FeedbackLeases,
+            impl ::core::marker::Sized,
+        ) {
+            $make().await
+        }
+
+        $crate::__lease_checks! { [$crate::__check_tests] [leases_bare leases_behind_arc_dyn] }
     };
 }
 
@@ -257,6 +281,30 @@ macro_rules! __cache_checks {
                 nobody_finds_what_was_removed
                 a_purge_forgets_every_key_of_a_case_and_no_other
                 entries_put_at_once_are_not_mixed_up
+            }
+        }
+    };
+}
+
+/// Hands the list of all checks of leases to another macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __lease_checks {
+    ([$($then:tt)*] $passed:tt) => {
+        $($then)*! {
+            $passed
+            leases {
+                one_of_many_gets_the_lease
+                followers_see_the_words_as_they_come
+                words_pushed_twice_are_shown_once
+                followers_see_how_it_ended
+                an_ended_lease_can_be_taken_again
+                a_lease_given_back_is_vacant
+                a_failed_call_is_not_made_again_at_once
+                the_lease_of_a_dead_holder_is_taken_over
+                a_live_holder_keeps_its_lease
+                who_was_given_up_on_changes_nothing
+                a_silent_holder_goes_on_if_nobody_came
             }
         }
     };

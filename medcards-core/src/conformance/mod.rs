@@ -18,8 +18,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! The checks are also plain functions, and listed in [`STORE_CHECKS`], [`CACHE_CHECKS`] and
-//! [`LIMITER_CHECKS`]. A check panics if the promise is broken. It wants a backend that is fresh,
+//! The checks are also plain functions, and listed in [`STORE_CHECKS`], [`CACHE_CHECKS`],
+//! [`LEASE_CHECKS`] and [`LIMITER_CHECKS`]. A check panics if the promise is broken. It wants a backend that is fresh,
 //! and a multi-threaded runtime to make its concurrent calls truly concurrent.
 
 #![expect(
@@ -35,6 +35,7 @@ pub mod answers;
 pub mod cache;
 pub mod cases;
 pub mod events;
+pub mod leases;
 pub mod limiter;
 pub mod precomputed;
 pub mod search;
@@ -42,9 +43,9 @@ pub mod spend;
 pub mod transfer;
 pub mod users;
 
-pub use list::{CACHE_CHECKS, Check, DrivenLimiter, LIMITER_CHECKS, STORE_CHECKS};
+pub use list::{CACHE_CHECKS, Check, DrivenLimiter, LEASE_CHECKS, LIMITER_CHECKS, STORE_CHECKS};
 #[doc(hidden)]
 pub use run::{
-    cache_bare, cache_behind_arc_dyn, limiter_bare, limiter_behind_arc_dyn, store_bare,
-    store_behind_arc_dyn,
+    cache_bare, cache_behind_arc_dyn, leases_bare, leases_behind_arc_dyn, limiter_bare,
+    limiter_behind_arc_dyn, store_bare, store_behind_arc_dyn,
 };

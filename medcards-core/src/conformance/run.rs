@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::DrivenLimiter;
 use crate::cache::Cache;
+use crate::lease::FeedbackLeases;
 use crate::limit::RateLimiter;
 use crate::store::Store;
 use crate::testing::ManualClock;
@@ -48,6 +49,7 @@ macro_rules! runners {
 
 runners!(store_bare, store_behind_arc_dyn: Store);
 runners!(cache_bare, cache_behind_arc_dyn: Cache);
+runners!(leases_bare, leases_behind_arc_dyn: FeedbackLeases);
 
 /// Runs a check on a limiter as it is. The guard goes last, also after a panic.
 #[doc(hidden)]

@@ -7,6 +7,7 @@ mod answers;
 mod cache;
 mod cases;
 mod events;
+mod leases;
 mod limiter;
 mod page;
 mod precomputed;
@@ -15,5 +16,6 @@ mod store;
 mod users;
 
 pub use cache::MemoryCache;
+pub use leases::MemoryLeases;
 pub use limiter::MemoryRateLimiter;
 pub use store::MemoryStore;

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use crate::feedback::{
     Feedback, FeedbackKey, KeyPage, KeyPosition, PrecomputedStore, Review, ReviewState, Shared,
 };
 use crate::id::{AnswerId, CaseId, ReservationId, UserId};
+use crate::lease::{FeedbackLeases, Fence, Lease, LeaseEnd, LeaseHold, LeaseTurn, LeaseView};
 use crate::limit::{LimitDecision, LimitKey, LimitedCall, Quota, RateLimiter};
 use crate::spend::{
     Price, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
@@ -35,12 +37,14 @@ pub enum Operation {
     CachePut,
     CacheRemove,
     CheckLimit,
+    EndLease,
     EnsureUser,
     FindAnswer,
     FindCase,
     FindCursor,
     FindFeedback,
     FindUser,
+    FollowLease,
     ListAnswers,
     ListCases,
     ListFeedback,
@@ -48,6 +52,7 @@ pub enum Operation {
     MoveCursor,
     NextCase,
     Publish,
+    PushWords,
     PutFeedback,
     ReadEvents,
     RecordAnswer,
@@ -56,6 +61,7 @@ pub enum Operation {
     Settle,
     SpendTotals,
     StreamReply,
+    TakeLease,
     UpdateSettings,
     UserStats,
 }
@@ -531,6 +537,38 @@ impl<T: Cache> Cache for Faulty<T> {
 
     fn removals_heard(&self) -> u64 {
         self.inner.removals_heard()
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<T: FeedbackLeases> FeedbackLeases for Faulty<T> {
+    fn ttl(&self) -> Duration {
+        self.inner.ttl()
+    }
+
+    async fn take(&self, key: &FeedbackKey) -> Result<LeaseTurn> {
+        self.plan
+            .apply(Operation::TakeLease, self.inner.take(key))
+            .await
+    }
+
+    async fn push(&self, lease: &Lease, shown: usize, deltas: &[Arc<str>]) -> Result<LeaseHold> {
+        self.plan
+            .apply(Operation::PushWords, self.inner.push(lease, shown, deltas))
+            .await
+    }
+
+    async fn end(&self, lease: &Lease, end: &LeaseEnd) -> Result<LeaseHold> {
+        self.plan
+            .apply(Operation::EndLease, self.inner.end(lease, end))
+            .await
+    }
+
+    async fn follow(&self, key: &FeedbackKey, fence: Fence, read: usize) -> Result<LeaseView> {
+        self.plan
+            .apply(Operation::FollowLease, self.inner.follow(key, fence, read))
+            .await
     }
 }
 

@@ -65,3 +65,20 @@ mod limiter {
 
     medcards_core::limiter_conformance!(make);
 }
+
+mod leases {
+    use std::sync::Arc;
+
+    use medcards_core::conformance::leases::LEASE_TTL;
+    use medcards_core::memory::MemoryLeases;
+    use medcards_core::time::SystemClock;
+
+    async fn make() -> (MemoryLeases, ()) {
+        (
+            MemoryLeases::new(LEASE_TTL, Arc::new(SystemClock::new())),
+            (),
+        )
+    }
+
+    medcards_core::lease_conformance!(make);
+}

@@ -15,6 +15,7 @@ use super::{FeedbackResolver, Inner, ResolverConfig};
 use crate::ai::{AiProvider, FeedbackPrompt, ModelId, PromptVersion};
 use crate::cache::Cache;
 use crate::feedback::PrecomputedStore;
+use crate::lease::FeedbackLeases;
 use crate::spend::SpendLedger;
 use crate::time::Clock;
 use crate::{Error, ErrorKind, Result};
@@ -28,6 +29,7 @@ pub struct ResolverBuilder {
     ledger: Arc<dyn SpendLedger>,
     clock: Arc<dyn Clock>,
     live: Option<Live>,
+    leases: Option<Arc<dyn FeedbackLeases>>,
     model: Option<ModelId>,
 }
 
@@ -46,6 +48,7 @@ impl ResolverBuilder {
             ledger,
             clock,
             live: None,
+            leases: None,
             model: None,
         }
     }
@@ -62,6 +65,14 @@ impl ResolverBuilder {
     #[must_use]
     pub fn live(mut self, provider: Arc<dyn AiProvider>, prompt: Arc<dyn FeedbackPrompt>) -> Self {
         self.live = Some(Live { provider, prompt });
+        self
+    }
+
+    /// What makes one live call of a key serve all processes. Default: nothing, each process makes
+    /// its own.
+    #[must_use]
+    pub fn leases(mut self, leases: Arc<dyn FeedbackLeases>) -> Self {
+        self.leases = Some(leases);
         self
     }
 
@@ -97,6 +108,7 @@ impl ResolverBuilder {
             precomputed: self.precomputed,
             ledger: self.ledger,
             live,
+            leases: self.leases,
             model,
             prompt_version,
             flights: Flights::default(),

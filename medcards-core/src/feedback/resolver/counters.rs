@@ -17,6 +17,10 @@ pub struct ResolverCounts {
     pub live_calls: u64,
     /// How many requests shared a search that another had begun.
     pub shared_flights: u64,
+    /// How many searches read the words of a live call that another process made.
+    pub followed_calls: u64,
+    /// How many live calls were made because another process left them unfinished.
+    pub takeovers: u64,
     /// How many searches are under way.
     pub flights: u64,
 }
@@ -28,6 +32,8 @@ pub(super) struct Counters {
     stale: AtomicU64,
     live_calls: AtomicU64,
     shared_flights: AtomicU64,
+    followed_calls: AtomicU64,
+    takeovers: AtomicU64,
 }
 
 impl Counters {
@@ -56,6 +62,14 @@ impl Counters {
         self.shared_flights.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn followed_calls(&self) {
+        self.followed_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn takeovers(&self) {
+        self.takeovers.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn read(&self, flights: usize) -> ResolverCounts {
         let read = |counters: &[AtomicU64; Tier::ALL.len()]| {
             std::array::from_fn(|tier| counters[tier].load(Ordering::Relaxed))
@@ -66,6 +80,8 @@ impl Counters {
             stale: self.stale.load(Ordering::Relaxed),
             live_calls: self.live_calls.load(Ordering::Relaxed),
             shared_flights: self.shared_flights.load(Ordering::Relaxed),
+            followed_calls: self.followed_calls.load(Ordering::Relaxed),
+            takeovers: self.takeovers.load(Ordering::Relaxed),
             flights: flights as u64,
         }
     }

@@ -25,6 +25,7 @@ pub(super) struct Flight {
 #[derive(Debug, Default)]
 struct State {
     deltas: Vec<Arc<str>>,
+    is_muted: bool,
     landing: Option<Landing>,
 }
 
@@ -58,12 +59,18 @@ impl Flight {
     pub(super) fn push(&self, delta: &str) {
         let mut state = self.lock();
         // After a landing with an older feedback, which is being renewed, nobody follows any more.
-        if state.landing.is_some() {
+        if state.landing.is_some() || state.is_muted {
             return;
         }
         state.deltas.push(delta.into());
         drop(state);
         self.changed.send_replace(());
+    }
+
+    /// Lets no words follow on those of another reply; the landing replaces them.
+    pub(super) fn mute_unless_silent(&self) {
+        let mut state = self.lock();
+        state.is_muted |= !state.deltas.is_empty();
     }
 
     /// Ends the flight; a second landing changes nothing.

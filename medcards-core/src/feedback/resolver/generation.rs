@@ -6,6 +6,7 @@ use tokio::time::timeout;
 
 use super::Inner;
 use super::flight::Flight;
+use super::lead::Words;
 use super::resolution::{SkipReason, TierOutcome, written};
 use crate::ai::{
     AiEvent, AiFailure, AiProvider, AiStream, Billed, FeedbackPrompt, PersonalContext, Prompt,
@@ -49,6 +50,22 @@ pub(super) async fn within<T>(
 pub(super) struct Live {
     pub(super) provider: Arc<dyn AiProvider>,
     pub(super) prompt: Arc<dyn FeedbackPrompt>,
+}
+
+/// Who gets the words of a live call as they come: this process, and those who follow it elsewhere.
+#[derive(Clone, Copy)]
+pub(super) struct Outlet<'a> {
+    pub(super) flight: &'a Flight,
+    pub(super) others: Option<&'a Words>,
+}
+
+impl Outlet<'_> {
+    fn push(&self, delta: &str) {
+        self.flight.push(delta);
+        if let Some(others) = self.others {
+            others.push(delta);
+        }
+    }
 }
 
 /// What a live call came to.
@@ -101,14 +118,14 @@ impl Inner {
     pub(super) async fn generate_shared(
         &self,
         live: &Live,
-        flight: &Flight,
+        outlet: Outlet<'_>,
         case: &Case,
         key: &FeedbackKey,
     ) -> Generation<Shared> {
         if self.failures.is_recent(key, self.clock.now()) {
             return Generation::skipped(SkipReason::RecentFailure);
         }
-        self.generate(live, flight, case, key, live.prompt.shared(case, key))
+        self.generate(live, outlet, case, key, live.prompt.shared(case, key))
             .await
     }
 
@@ -123,7 +140,10 @@ impl Inner {
     ) -> Generation<Personal> {
         self.generate(
             live,
-            flight,
+            Outlet {
+                flight,
+                others: None,
+            },
             case,
             key,
             live.prompt.personal(case, key, context),
@@ -134,7 +154,7 @@ impl Inner {
     async fn generate<A: Audience>(
         &self,
         live: &Live,
-        flight: &Flight,
+        outlet: Outlet<'_>,
         case: &Case,
         key: &FeedbackKey,
         prompt: Prompt,
@@ -169,7 +189,7 @@ impl Inner {
             }
         }
         let (prompt_len, tokens_max) = (prompt.len_bytes(), prompt.output_tokens_max);
-        let reply = self.call(live, flight, prompt).await;
+        let reply = self.call(live, outlet, prompt).await;
         let price = live.provider.price();
         let cost = match &reply {
             Ok(reply) => {
@@ -217,12 +237,17 @@ impl Inner {
         }
     }
 
-    /// Streams a reply into the flight, within the deadline of a generation.
-    async fn call(&self, live: &Live, flight: &Flight, prompt: Prompt) -> Result<Reply, AiFailure> {
+    /// Streams a reply to all who wait, within the deadline of a generation.
+    async fn call(
+        &self,
+        live: &Live,
+        outlet: Outlet<'_>,
+        prompt: Prompt,
+    ) -> Result<Reply, AiFailure> {
         self.counters.live_calls();
         let reply = async {
             let stream = live.provider.stream(prompt).await?;
-            read_reply(stream, flight).await
+            read_reply(stream, outlet).await
         };
         let reply = timeout(self.config.generation_deadline, reply)
             .await
@@ -323,7 +348,7 @@ fn billed(
     }
 }
 
-async fn read_reply(mut stream: AiStream, flight: &Flight) -> Result<Reply, AiFailure> {
+async fn read_reply(mut stream: AiStream, outlet: Outlet<'_>) -> Result<Reply, AiFailure> {
     let mut text = String::new();
     while let Some(event) = stream.next().await {
         match event? {
@@ -338,7 +363,7 @@ async fn read_reply(mut stream: AiStream, flight: &Flight) -> Result<Reply, AiFa
                     )));
                 }
                 text.push_str(&delta);
-                flight.push(&delta);
+                outlet.push(&delta);
             }
             AiEvent::End { stop, usage } => return Ok(Reply { text, stop, usage }),
         }

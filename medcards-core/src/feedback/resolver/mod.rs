@@ -7,6 +7,7 @@ mod failures;
 mod flight;
 mod generation;
 mod key_index;
+mod lead;
 mod lifetime;
 mod request;
 mod resolution;
@@ -48,6 +49,7 @@ use crate::ai::{ModelId, PersonalContext, PromptVersion};
 use crate::cache::{Cache, CacheEntry, Stage};
 use crate::case::{Case, OptionSet};
 use crate::id::CaseId;
+use crate::lease::FeedbackLeases;
 use crate::spend::{MicroDollars, SpendLedger};
 use crate::time::Clock;
 use crate::user::Locale;
@@ -58,7 +60,8 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// There is always an answer. A tier that breaks is a miss, which the [`Resolution`] records. Who
 /// asks for the same key at the same time shares one search and one live call, which belongs to the
-/// key and not to any caller. Cloning gives a handle on the same resolver.
+/// key and not to any caller; with [leases](ResolverBuilder::leases) also those who ask other
+/// processes. Cloning gives a handle on the same resolver.
 ///
 /// It keeps itself up: totals go to the ledger and new keys are read from the store in tasks that
 /// its own use starts. Call [`close`](Self::close) before the program ends.
@@ -75,6 +78,7 @@ pub(super) struct Inner {
     precomputed: Arc<dyn PrecomputedStore>,
     ledger: Arc<dyn SpendLedger>,
     live: Option<Live>,
+    leases: Option<Arc<dyn FeedbackLeases>>,
     model: ModelId,
     prompt_version: PromptVersion,
     flights: Flights,
@@ -88,7 +92,7 @@ pub(super) struct Inner {
     closing: CancellationToken,
     is_flush_coming: AtomicBool,
     next_key_refresh_us: AtomicU64,
-    /// How many reviews and purges there were: who cached something meanwhile looks again.
+    /// How many reviews and purges there were in this process: who cached something meanwhile looks again.
     withdrawals: AtomicU64,
 }
 
@@ -474,6 +478,12 @@ impl FeedbackResolver {
 }
 
 impl Inner {
+    /// How many reviews, removals and purges there were, here and as far as is known elsewhere.
+    fn withdrawals(&self) -> u64 {
+        let own = self.withdrawals.load(Ordering::Acquire);
+        own.wrapping_add(self.cache.removals_heard())
+    }
+
     /// Joins the search for a key, or begins one in a task of its own.
     fn board(self: &Arc<Self>, request: &FeedbackRequest) -> Boarding {
         let now = self.clock.now();

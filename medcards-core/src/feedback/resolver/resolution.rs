@@ -219,6 +219,8 @@ pub enum SkipReason {
     Busy,
     /// The caller's deadline passed. The generation goes on for whoever asks next.
     Deadline,
+    /// Another process asked it for this key, and its words were read as they came.
+    Followed,
     /// It is not configured.
     Off,
     /// It failed for this key a moment ago.
@@ -238,6 +240,7 @@ impl SkipReason {
             Self::Busy => "busy",
             Self::Closing => "closing",
             Self::Deadline => "deadline",
+            Self::Followed => "followed",
             Self::Off => "off",
             Self::RecentFailure => "recent_failure",
             Self::Withdrawn => "withdrawn",

@@ -1,10 +1,10 @@
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::time::timeout;
 
 use super::flight::{Flight, Landing};
-use super::generation::{Missing, STORE_WAIT_MAX, within};
+use super::generation::{Live, Missing, Outlet, STORE_WAIT_MAX, within};
+use super::lead::{Holding, Lead};
 use super::lifetime::lifetime;
 use super::resolution::{Found, Freshness, SkipReason, TierOutcome, Trace};
 use super::{FeedbackRequest, Inner};
@@ -13,6 +13,7 @@ use crate::ai::PersonalContext;
 use crate::cache::{CacheEntry, CacheHit, Stage};
 use crate::case::Case;
 use crate::feedback::{Feedback, FeedbackKey, ReviewState, Shared, Tier};
+use crate::lease::LeaseEnd;
 use crate::spend::MicroDollars;
 
 /// One search for one key, through the tiers beyond this process's memory.
@@ -36,7 +37,7 @@ impl Search {
             case: Arc::clone(&request.case),
             trace: Trace::default(),
             stale: None,
-            withdrawals: inner.withdrawals.load(Ordering::Acquire),
+            withdrawals: inner.withdrawals(),
         }
     }
 
@@ -159,30 +160,119 @@ impl Search {
                 .note(Tier::Live, TierOutcome::Skipped(SkipReason::Off));
             return self.land_without(MicroDollars::ZERO);
         };
+        let leases = inner.leases.as_ref();
+        // What failed here a moment ago needs no lease to be left alone.
+        let is_recent = || inner.failures.is_recent(&self.key, inner.clock.now());
+        let lead = match leases.filter(|_| !is_recent()) {
+            Some(leases) => inner.lead(leases, &self.key, &self.flight).await,
+            None => Lead::Alone,
+        };
+        match lead {
+            Lead::Alone => self.generate(live, None).await,
+            Lead::Holds(holding) => {
+                // Another may have ended its lease between our look into the cache and this one.
+                if self.found_in_cache().await {
+                    return holding.end(LeaseEnd::Released).await;
+                }
+                if holding.is_takeover() {
+                    inner.counters.takeovers();
+                }
+                self.generate(live, Some(*holding)).await;
+            }
+            Lead::Followed(feedback) => self.take_followed(*feedback).await,
+            Lead::Failed(pause) => {
+                let outcome = TierOutcome::Skipped(SkipReason::RecentFailure);
+                self.land_missing(&Missing {
+                    outcome,
+                    pause: Some(pause),
+                });
+            }
+            Lead::Over(kind) => self.land_missing(&Missing {
+                outcome: TierOutcome::Failed(kind),
+                pause: None,
+            }),
+        }
+    }
+
+    /// Takes what another process had written, which it has put where all find it.
+    async fn take_followed(&mut self, feedback: Feedback<Shared>) {
+        let followed = TierOutcome::Skipped(SkipReason::Followed);
+        self.trace.note(Tier::Live, followed);
+        self.trace.note(Tier::Remote, TierOutcome::Hit);
+        let entry = self.entry(feedback);
+        let found = Arc::clone(&entry);
+        self.land(found, Tier::Remote, Freshness::Fresh, MicroDollars::ZERO);
+        // Looking for it keeps it here too. A cache that is full or away has not got it.
+        let looked = timeout(
+            self.inner.config.cache_deadline,
+            self.inner.cache.get(&self.key),
+        );
+        if !matches!(looked.await, Ok(Ok(Some(_)))) {
+            self.cache(entry).await;
+        }
+        if self.inner.config.keep_generated {
+            self.inner.key_index.insert(&self.key);
+        }
+    }
+
+    async fn generate(&mut self, live: &Live, holding: Option<Holding>) {
+        let inner = Arc::clone(&self.inner);
+        let outlet = Outlet {
+            flight: &self.flight,
+            others: holding.as_ref().map(Holding::words),
+        };
         let generation = inner
-            .generate_shared(live, &self.flight, &self.case, &self.key)
+            .generate_shared(live, outlet, &self.case, &self.key)
             .await;
         let cost = generation
             .settlement
             .as_ref()
             .map_or(MicroDollars::ZERO, |s| s.cost());
+        let was_called = generation.settlement.is_some();
         match generation.written {
             Ok(feedback) => {
                 self.trace.note(Tier::Live, TierOutcome::Hit);
                 let entry = self.entry(feedback);
                 self.land(Arc::clone(&entry), Tier::Live, Freshness::Fresh, cost);
-                self.cache(Arc::clone(&entry)).await;
-                self.keep(entry.feedback()).await;
+                self.finish(entry, holding).await;
             }
             Err(missing) => {
                 self.remember(&missing);
                 self.trace.note(Tier::Live, missing.outcome);
                 self.land_without(cost);
+                let pause = missing.pause.filter(|_| was_called);
+                let end = pause.map_or(LeaseEnd::Released, LeaseEnd::Failed);
+                if let Some(holding) = holding {
+                    holding.end(end).await;
+                }
             }
         }
         if let Some(settlement) = generation.settlement {
             inner.settle(settlement).await;
         }
+    }
+
+    /// Keeps what was written here, unless another has taken the lease meanwhile.
+    async fn finish(&self, entry: Arc<CacheEntry>, holding: Option<Holding>) {
+        if let Some(holding) = holding {
+            if holding.is_lost().await {
+                return tracing::warn!(
+                    "another process took over a live call that was still going on"
+                );
+            }
+            self.cache(Arc::clone(&entry)).await;
+            let written = Box::new(entry.feedback().clone());
+            holding.end(LeaseEnd::Written(written)).await;
+        } else {
+            self.cache(Arc::clone(&entry)).await;
+        }
+        self.keep(entry.feedback()).await;
+    }
+
+    fn land_missing(&mut self, missing: &Missing) {
+        self.remember(missing);
+        self.trace.note(Tier::Live, missing.outcome);
+        self.land_without(MicroDollars::ZERO);
     }
 
     fn remember(&self, missing: &Missing) {
@@ -208,7 +298,7 @@ impl Search {
         // A reviewer may have spoken of these words after they were read and before they were
         // cached: then they may not stay. It is forgotten too if it was about other words; the next
         // one reads it again.
-        if self.inner.withdrawals.load(Ordering::Acquire) != self.withdrawals {
+        if self.inner.withdrawals() != self.withdrawals {
             self.forget().await;
         }
     }

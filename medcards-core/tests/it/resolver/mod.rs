@@ -3,6 +3,7 @@
 mod coalescing;
 mod faults;
 mod freshness;
+mod leases;
 mod money;
 mod personal;
 mod precomputed;
