@@ -107,6 +107,7 @@ pub mod id;
 pub mod lease;
 pub mod limit;
 pub mod memory;
+pub mod metric;
 pub mod shard;
 pub mod spend;
 pub mod store;

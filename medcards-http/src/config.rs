@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use medcards_core::limit::{Quota, RateLimiter};
+use medcards_core::metric::MetricSource;
 use secrecy::SecretString;
 
 /// Whether anyone may become a guest user.
@@ -40,6 +41,7 @@ pub struct HttpConfig {
     pub(crate) quota: Option<Quota>,
     pub(crate) guest_quota: Quota,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
+    pub(crate) metrics: Vec<Arc<dyn MetricSource>>,
     pub(crate) trusted_proxies: Vec<String>,
     pub(crate) cors_origins: Vec<String>,
     pub(crate) body_bytes_max: usize,
@@ -64,6 +66,7 @@ impl HttpConfig {
             quota: Some(Quota::DEFAULT),
             guest_quota: Quota::DEFAULT,
             limiter: None,
+            metrics: Vec::new(),
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
             body_bytes_max: 64 * 1024,
@@ -138,6 +141,12 @@ impl HttpConfig {
     /// Who counts the calls. Default: the memory of this process.
     pub fn with_limiter(mut self, limiter: Arc<dyn RateLimiter>) -> Self {
         self.limiter = Some(limiter);
+        self
+    }
+
+    /// Shows the metrics of a backend at `/metrics` too. May be called for several. Default: none.
+    pub fn with_metrics(mut self, source: Arc<dyn MetricSource>) -> Self {
+        self.metrics.push(source);
         self
     }
 

@@ -45,6 +45,7 @@ mod params;
 mod api;
 mod drain;
 mod edge;
+mod exposition;
 mod serve;
 mod telemetry;
 

@@ -73,6 +73,14 @@ impl Telemetry {
                 "medcards_shared_flights_total",
                 "Requests that shared a search with another.",
             ),
+            (
+                "medcards_followed_calls_total",
+                "Searches that read the words of another process's live call.",
+            ),
+            (
+                "medcards_takeovers_total",
+                "Live calls that another process had left unfinished.",
+            ),
         ] {
             recorder.describe_counter(name.into(), None, help.into());
         }
@@ -162,11 +170,13 @@ impl Telemetry {
         }
         self.total("medcards_feedback_stale_total", Vec::new(), counts.stale);
         self.total("medcards_live_calls_total", Vec::new(), counts.live_calls);
-        self.total(
-            "medcards_shared_flights_total",
-            Vec::new(),
-            counts.shared_flights,
-        );
+        for (name, count) in [
+            ("medcards_shared_flights_total", counts.shared_flights),
+            ("medcards_followed_calls_total", counts.followed_calls),
+            ("medcards_takeovers_total", counts.takeovers),
+        ] {
+            self.total(name, Vec::new(), count);
+        }
         let flights = Key::from_static_name("medcards_flights");
         self.recorder
             .register_gauge(&flights, &METADATA)

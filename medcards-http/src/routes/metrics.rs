@@ -5,6 +5,7 @@ use axum::response::Response;
 
 use super::NO_STORE;
 use crate::api::Shared;
+use crate::exposition::write_metrics;
 
 /// Show figures for Prometheus.
 #[utoipa::path(
@@ -14,7 +15,8 @@ use crate::api::Shared;
     responses((status = 200, description = "Prometheus text.", body = String, content_type = "text/plain; version=0.0.4")),
 )]
 pub(super) async fn show_metrics(State(app): State<Shared>) -> Response {
-    let text = app.telemetry.render(&app.medcards.resolver().counts());
+    let mut text = app.telemetry.render(&app.medcards.resolver().counts());
+    write_metrics(&mut text, &app.config.metrics);
     let mut response = Response::new(Body::from(text));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
