@@ -1,53 +1,242 @@
-use std::sync::Arc;
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use medcards_core::{Error, ErrorKind, Result};
-use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{Cmd, FromRedisValue, Pipeline, ScriptInvocation};
-use tokio::time::timeout;
+use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, ScriptInvocation};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
 
 use super::RedisConfig;
+use super::counts::{Latency, RedisCounts};
+use super::failure::Failure;
+use super::processes;
+use super::wire::{ScriptWire, Wire};
+
+/// How many calls in a row may go without an answer before Redis is taken to be away. A stumble of
+/// the network costs one or two; each call to a server that hangs costs its patience.
+const UNANSWERED_MAX: u32 = 8;
+
+/// How long connecting may take, at the start and each time later: three lost packets.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a connection that fell silent has to answer, before it is given up. A server that was
+/// busy for a moment is back by then.
+const PROBE_PATIENCE: Duration = Duration::from_millis(100);
+
+/// The first and the longest wait between two attempts to connect.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// The shortest time between two new connections to a Cluster of which a node is away: its others
+/// are not to be kept busy with that.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection to Redis that everything in this process shares. Cloning gives a handle on the same.
-#[derive(Clone, Debug)]
+///
+/// Each call ends within its patience. Once Redis is found to be away, calls fail at once, and a
+/// task in the background tries to reach it; it ends, as all others, with the last handle or with
+/// [`close`](Self::close). Redis is away when a connection breaks, when the server says that it
+/// cannot serve (a replica, or one that is loading), or when eight calls in a row got no answer.
+///
+/// In a Cluster one node may be away while the others serve: calls to that one end with their
+/// patience, and Redis is away only if no node answers.
+///
+/// # Cancel safety
+/// A dropped call may have been carried out. It disturbs no other.
+#[derive(Clone)]
 pub struct Redis {
-    inner: Arc<Inner>,
+    link: Arc<Link>,
+    tasks: Weak<Tasks>,
+    /// What keeps the tasks running; `None` in the tasks themselves.
+    _keeps: Option<Arc<Tasks>>,
 }
 
-#[derive(Debug)]
-struct Inner {
+/// Everything that runs in the background. Dropping it ends all.
+#[derive(Default)]
+struct Tasks {
+    running: Mutex<JoinSet<()>>,
+}
+
+struct Link {
     config: RedisConfig,
+    process_id: String,
+    processes: AtomicU32,
     /// `None` while Redis is away: who asks then is told at once.
-    connection: ArcSwapOption<MultiplexedConnection>,
+    line: ArcSwapOption<Line>,
+    is_closed: AtomicBool,
+    /// The connection that was last given up, in case it answers after all.
+    given_up: Mutex<Option<Arc<Line>>>,
+    /// Wakes the keeper.
+    trouble: Notify,
+    away_since: Mutex<Option<Instant>>,
+    tally: Tally,
+}
+
+#[derive(Default)]
+struct Tally {
+    failures: AtomicU64,
+    timeouts: AtomicU64,
+    refused: AtomicU64,
+    opened: AtomicU64,
+    degraded_us: AtomicU64,
+    latency: Latency,
+}
+
+/// One connection, and how often in a row it did not answer.
+pub(super) struct Line {
+    wire: Wire,
+    unanswered: AtomicU32,
 }
 
 impl Redis {
-    /// Connects.
+    /// Connects, or goes on without if Redis cannot be reached within a second. It is then tried again
+    /// in the background, and every call fails meanwhile.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the server cannot be reached.
+    /// [`ErrorKind::Invalid`] if the configuration cannot work, [`ErrorKind::Denied`] if the server
+    /// refuses the name, the password or the certificates.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
-        let connect = async { config.client()?.get_multiplexed_async_connection().await };
-        let connection = connect
-            .await
-            .map_err(|source| failed("connect to Redis", source))?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                config,
-                connection: ArcSwapOption::from_pointee(connection),
-            }),
-        })
+        const OPERATION: &str = "connect to Redis";
+        config.check()?;
+        let link = Link {
+            config,
+            process_id: Uuid::now_v7().simple().to_string(),
+            processes: AtomicU32::new(1),
+            line: ArcSwapOption::empty(),
+            is_closed: AtomicBool::new(false),
+            given_up: Mutex::default(),
+            trouble: Notify::new(),
+            away_since: Mutex::new(Some(Instant::now())),
+            tally: Tally::default(),
+        };
+        match link.reach().await {
+            Ok(wire) => link.serve(Line::new(wire)),
+            Err(source) => {
+                let failure = Failure::of(&source);
+                let error = failure.into_error(OPERATION, source);
+                if matches!(failure, Failure::Denied | Failure::Unusable) {
+                    return Err(error);
+                }
+                tracing::warn!(redis = %link.config, %error, "starting without Redis");
+                link.trouble.notify_one();
+            }
+        }
+        let tasks = Arc::new(Tasks::default());
+        let redis = Self {
+            link: Arc::new(link),
+            tasks: Arc::downgrade(&tasks),
+            _keeps: Some(tasks),
+        };
+        redis.spawn(|redis| async move { redis.link.keep().await });
+        redis.spawn(processes::beat);
+        Ok(redis)
+    }
+
+    /// Ends what runs in the background and closes the connection, for all handles. Every later call
+    /// fails.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves it closed.
+    pub async fn close(&self) {
+        if self.link.is_closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(tasks) = self.tasks.upgrade() {
+            tasks.running().abort_all();
+        }
+        let line = self.link.line.swap(None);
+        self.link.given_up().take();
+        let Some(line) = line else { return };
+        let mut wire = line.wire.clone();
+        let leave = processes::leaving(self);
+        // If it does not hear of it, it sees within seconds that this process is gone.
+        let _ = timeout(self.link.config.patience, leave.exec_async(&mut wire)).await;
+    }
+
+    /// What it has seen so far.
+    #[must_use]
+    pub fn counts(&self) -> RedisCounts {
+        let tally = &self.link.tally;
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let latency = tally.latency.counts();
+        let away_since = *self.link.away_since();
+        let away_us = away_since.map_or(0, |since| micros(since.elapsed()));
+        RedisCounts {
+            commands: latency.counts.iter().sum(),
+            failures: load(&tally.failures),
+            timeouts: load(&tally.timeouts),
+            refused: load(&tally.refused),
+            opened: load(&tally.opened),
+            degraded_us: load(&tally.degraded_us) + away_us,
+            is_away: self.is_away(),
+            processes: self.processes(),
+            latency,
+        }
+    }
+
+    /// Whether Redis is away, as far as is known. Calls fail at once then.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.link.line.load().is_none()
+    }
+
+    /// How many processes share this namespace, this one included, as was last known.
+    #[must_use]
+    pub fn processes(&self) -> u32 {
+        self.link.processes.load(Ordering::Relaxed).max(1)
+    }
+
+    pub(super) fn set_processes(&self, count: u32) {
+        self.link.processes.store(count, Ordering::Relaxed);
+    }
+
+    /// The name of this process: different for each connection, and at each start.
+    pub(crate) fn process_id(&self) -> &str {
+        &self.link.process_id
     }
 
     /// How long a request may wait for one answer of Redis.
     pub(crate) fn patience(&self) -> Duration {
-        self.inner.config.patience
+        self.link.config.patience
     }
 
     /// The name of something in Redis. What has the same `tag` is on the same server of a cluster.
     pub(crate) fn key(&self, tag: &str, rest: &str) -> String {
-        format!("{}:{{{tag}}}:{rest}", self.inner.config.namespace)
+        format!("{}:{{{tag}}}:{rest}", self.link.config.namespace)
+    }
+
+    /// Starts something in the background, which ends with the last handle or with
+    /// [`close`](Self::close). The handle that it is given keeps nothing running.
+    pub(crate) fn spawn<W>(&self, work: impl FnOnce(Self) -> W)
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        // None if all handles are gone: then nothing is to be started either.
+        let Some(tasks) = self.tasks.upgrade() else {
+            return;
+        };
+        let mut running = tasks.running();
+        while running.try_join_next().is_some() {}
+        if !self.link.is_closed.load(Ordering::Acquire) {
+            running.spawn(work(self.background()));
+        }
+    }
+
+    /// A handle that keeps nothing running.
+    pub(crate) fn background(&self) -> Self {
+        Self {
+            link: Arc::clone(&self.link),
+            tasks: Weak::clone(&self.tasks),
+            _keeps: None,
+        }
     }
 
     /// Sends one command.
@@ -57,10 +246,10 @@ impl Redis {
         patience: Duration,
         command: &Cmd,
     ) -> Result<T> {
-        self.run(operation, patience, async |mut connection| {
-            command.query_async(&mut connection).await
-        })
-        .await
+        let line = self.link.line_for(operation)?;
+        let mut wire = line.wire.clone();
+        let call = command.query_async(&mut wire);
+        self.link.finish(operation, patience, &line, call).await
     }
 
     /// Sends several commands at once, whose keys have the same tag.
@@ -70,10 +259,10 @@ impl Redis {
         patience: Duration,
         pipeline: &Pipeline,
     ) -> Result<T> {
-        self.run(operation, patience, async |mut connection| {
-            pipeline.query_async(&mut connection).await
-        })
-        .await
+        let line = self.link.line_for(operation)?;
+        let mut wire = line.wire.clone();
+        let call = pipeline.query_async(&mut wire);
+        self.link.finish(operation, patience, &line, call).await
     }
 
     /// Runs a script, whose keys have the same tag.
@@ -83,36 +272,224 @@ impl Redis {
         patience: Duration,
         script: &ScriptInvocation<'_>,
     ) -> Result<T> {
-        self.run(operation, patience, async |mut connection| {
-            script.invoke_async(&mut connection).await
+        let line = self.link.line_for(operation)?;
+        let mut wire = ScriptWire::new(line.wire.clone());
+        let call = script.invoke_async(&mut wire);
+        self.link.finish(operation, patience, &line, call).await
+    }
+}
+
+impl Link {
+    /// The connection, or the error while there is none.
+    fn line_for(&self, operation: &'static str) -> Result<Arc<Line>> {
+        self.line.load_full().ok_or_else(|| {
+            self.tally.refused.fetch_add(1, Ordering::Relaxed);
+            let what = if self.is_closed.load(Ordering::Relaxed) {
+                "the connection to Redis was closed"
+            } else {
+                "Redis is away: each process goes on alone until it is back"
+            };
+            Error::new(ErrorKind::Unavailable, operation, what)
         })
-        .await
     }
 
-    async fn run<T>(
+    /// Waits for a call as long as it may take, and learns from how it ends.
+    async fn finish<T>(
         &self,
         operation: &'static str,
         patience: Duration,
-        work: impl AsyncFnOnce(MultiplexedConnection) -> redis::RedisResult<T>,
+        line: &Arc<Line>,
+        call: impl Future<Output = RedisResult<T>>,
     ) -> Result<T> {
-        let Some(connection) = self.inner.connection.load_full() else {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                operation,
-                "Redis is away",
-            ));
+        let began = Instant::now();
+        let ended = timeout(patience, call).await;
+        self.tally.latency.note(began.elapsed());
+        match ended {
+            Ok(Ok(value)) => {
+                line.answered();
+                Ok(value)
+            }
+            Ok(Err(source)) => {
+                self.tally.failures.fetch_add(1, Ordering::Relaxed);
+                let failure = Failure::of(&source);
+                match failure {
+                    Failure::Gone | Failure::NotServing => self.doubt(line, "it failed"),
+                    _ => line.answered(),
+                }
+                Err(failure.into_error(operation, source))
+            }
+            Err(_) => {
+                self.tally.timeouts.fetch_add(1, Ordering::Relaxed);
+                // More than one call may come here: the first past the limit acts, and no harm is
+                // done if others do too.
+                if line.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= UNANSWERED_MAX {
+                    self.doubt(line, "it does not answer");
+                }
+                Err(Error::new(
+                    ErrorKind::Timeout,
+                    operation,
+                    "Redis takes longer than it may: see its SLOWLOG, or allow it more patience",
+                ))
+            }
+        }
+    }
+
+    /// Acts on a connection that seems not to work.
+    fn doubt(&self, line: &Arc<Line>, why: &'static str) {
+        if line.wire.is_cluster() {
+            // The other nodes may well serve: the keeper finds out while calls go on.
+            self.trouble.notify_one();
+        } else {
+            self.give_up(line, why);
+        }
+    }
+
+    /// Takes Redis to be away, unless this connection has been replaced already.
+    fn give_up(&self, line: &Arc<Line>, why: &'static str) {
+        let mut away_since = self.away_since();
+        let before = self.line.compare_and_swap(line, None);
+        let was_current = before
+            .as_ref()
+            .is_some_and(|before| Arc::ptr_eq(before, line));
+        if !was_current {
+            return;
+        }
+        *away_since = Some(Instant::now());
+        drop(away_since);
+        *self.given_up() = Some(Arc::clone(line));
+        self.tally.opened.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(redis = %self.config, why, "Redis is away");
+        self.trouble.notify_one();
+    }
+
+    /// Takes Redis to be there.
+    fn serve(&self, line: Arc<Line>) {
+        line.answered();
+        let mut away_since = self.away_since();
+        if self.is_closed.load(Ordering::Acquire) {
+            return;
+        }
+        self.line.store(Some(line));
+        if let Some(since) = away_since.take() {
+            let away_us = micros(since.elapsed());
+            self.tally.degraded_us.fetch_add(away_us, Ordering::Relaxed);
+            tracing::info!(redis = %self.config, away_us, "connected to Redis");
+        }
+    }
+
+    /// Keeps the connection, for ever.
+    async fn keep(&self) {
+        loop {
+            self.trouble.notified().await;
+            match self.line.load_full() {
+                Some(line) => self.renew(&line).await,
+                None => self.bring_back().await,
+            }
+        }
+    }
+
+    /// Replaces a connection to a Cluster in which a node is away, or gives it up if all are.
+    async fn renew(&self, line: &Arc<Line>) {
+        if !line.wire.is_cluster() {
+            return;
+        }
+        match self.reach().await {
+            Ok(wire) => {
+                self.serve(Line::new(wire));
+                sleep(jittered(RENEWAL_PAUSE)).await;
+            }
+            Err(_) => self.give_up(line, "no node answers"),
+        }
+    }
+
+    /// Tries until there is a connection again.
+    async fn bring_back(&self) {
+        let given_up = self.given_up().take();
+        if let Some(line) = given_up
+            && let Ok(Ok(())) = timeout(PROBE_PATIENCE, line.wire.probe()).await
+        {
+            self.serve(line);
+            return;
+        }
+        let (mut pause, pause_max) = BACKOFF;
+        loop {
+            match self.reach().await {
+                Ok(wire) => return self.serve(Line::new(wire)),
+                Err(error) => {
+                    tracing::debug!(redis = %self.config, %error, "cannot connect to Redis yet");
+                }
+            }
+            sleep(jittered(pause)).await;
+            pause = (pause * 2).min(pause_max);
+        }
+    }
+
+    /// Connects and sees whether the other end serves.
+    async fn reach(&self) -> RedisResult<Wire> {
+        let reach = async {
+            let wire = Wire::connect(&self.config.address).await?;
+            wire.probe().await?;
+            Ok(wire)
         };
-        match timeout(patience, work((*connection).clone())).await {
-            Ok(done) => done.map_err(|source| failed(operation, source)),
-            Err(_) => Err(Error::new(
-                ErrorKind::Timeout,
-                operation,
-                "Redis takes longer than it may",
-            )),
+        timeout(CONNECT_PATIENCE, reach)
+            .await
+            .unwrap_or_else(|elapsed| Err(std::io::Error::from(elapsed).into()))
+    }
+
+    fn away_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.away_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn given_up(&self) -> MutexGuard<'_, Option<Arc<Line>>> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn new(wire: Wire) -> Arc<Self> {
+        Arc::new(Self {
+            wire,
+            unanswered: AtomicU32::new(0),
+        })
+    }
+
+    fn answered(&self) {
+        // Most of the time there is nothing to write, and no other core is disturbed.
+        if self.unanswered.load(Ordering::Relaxed) > 0 {
+            self.unanswered.store(0, Ordering::Relaxed);
         }
     }
 }
 
-fn failed(operation: &'static str, source: redis::RedisError) -> Error {
-    Error::new(ErrorKind::Unavailable, operation, "Redis failed").with_source(source)
+impl Tasks {
+    fn running(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Half to the whole of a pause, so that processes do not come back all at once.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("config", &self.link.config)
+            .field("process_id", &self.link.process_id)
+            .field("is_away", &self.is_away())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Redis({})", self.link.config)
+    }
 }

@@ -1,7 +1,13 @@
 //! What processes share in Redis.
 
+mod address;
 mod config;
+mod counts;
+mod failure;
 mod link;
+mod processes;
+mod wire;
 
 pub use config::RedisConfig;
+pub use counts::{LatencyCounts, RedisCounts};
 pub use link::Redis;

@@ -4,3 +4,6 @@
 mod conformance;
 // What the cache forgets, and when.
 mod forgetting;
+// What processes share in Redis.
+#[cfg(feature = "redis")]
+mod redis;

@@ -1,0 +1,119 @@
+//! What an error of the driver means, and what to do about it.
+
+use std::io;
+use std::sync::Arc;
+
+use medcards_core::{Error, ErrorKind};
+use redis::{RedisError, ServerErrorKind};
+
+/// What a failed call says about the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It knows us and says no.
+    Denied,
+    /// It has no memory left for a write.
+    Full,
+    /// It answered, and the answer is about this call only.
+    Refused,
+    /// Nobody answered.
+    Gone,
+    /// It answered that it cannot serve now: it is a replica, loading, or without its primary.
+    NotServing,
+    /// It answered something that we cannot read.
+    Unreadable,
+    /// What we were told to do cannot be done.
+    Unusable,
+}
+
+impl Failure {
+    pub(super) fn of(error: &RedisError) -> Self {
+        use redis::ErrorKind as Kind;
+        match error.kind() {
+            Kind::AuthenticationFailed => return Self::Denied,
+            Kind::InvalidClientConfig | Kind::RESP3NotSupported | Kind::EmptySentinelList => {
+                return Self::Unusable;
+            }
+            Kind::Io => {
+                return if is_tls_refusal(error) {
+                    Self::Denied
+                } else {
+                    Self::Gone
+                };
+            }
+            Kind::UnexpectedReturnType | Kind::Client => return Self::Unreadable,
+            Kind::Parse
+            | Kind::ClusterConnectionNotFound
+            | Kind::MasterNameNotFoundBySentinel
+            | Kind::NoValidReplicasFoundBySentinel => return Self::Gone,
+            Kind::Server(ServerErrorKind::NoPerm) => return Self::Denied,
+            _ => {}
+        }
+        // The error of a pipeline names the code of a command only inside.
+        let inner = error.clone().into_server_errors();
+        let inner = inner.as_deref().unwrap_or_default();
+        let codes = inner.iter().map(|(_, error)| error.code());
+        codes
+            .chain(error.code())
+            .find_map(Self::of_code)
+            .unwrap_or(Self::Refused)
+    }
+
+    fn of_code(code: &str) -> Option<Self> {
+        match code {
+            "OOM" => Some(Self::Full),
+            "NOAUTH" | "WRONGPASS" | "NOPERM" => Some(Self::Denied),
+            "READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN" | "TRYAGAIN" | "MISCONF"
+            | "NOREPLICAS" | "BUSY" => Some(Self::NotServing),
+            "WRONGTYPE" => Some(Self::Unreadable),
+            _ => None,
+        }
+    }
+
+    pub(super) fn into_error(self, operation: &'static str, source: RedisError) -> Error {
+        let (kind, what) = match self {
+            Self::Denied => (
+                ErrorKind::Denied,
+                "Redis refuses us: check user, password, certificates, and that the user may run all commands",
+            ),
+            Self::Full => (
+                ErrorKind::Full,
+                "Redis has no memory left: raise its maxmemory, or let it evict",
+            ),
+            Self::Refused => (
+                ErrorKind::Unexpected,
+                "Redis refuses the command: is it older than 6.2?",
+            ),
+            Self::Gone | Self::NotServing => (
+                ErrorKind::Unavailable,
+                "Redis is away: each process goes on alone until it is back",
+            ),
+            Self::Unreadable => (
+                ErrorKind::Corrupt,
+                "Redis holds something else under this key: does another program use this namespace?",
+            ),
+            Self::Unusable => (
+                ErrorKind::Invalid,
+                "the address does not fit what is there: check server, Sentinel or Cluster, and TLS",
+            ),
+        };
+        let error = Error::new(kind, operation, what);
+        // An unknown command is answered with its arguments, which may be a student's words.
+        let repeats_arguments = source
+            .detail()
+            .is_some_and(|detail| detail.contains("with args"));
+        if repeats_arguments {
+            return error;
+        }
+        error.with_source(source)
+    }
+}
+
+/// Whether the two sides could not agree on TLS, which waiting does not mend.
+fn is_tls_refusal(error: &RedisError) -> bool {
+    let source = std::error::Error::source(error);
+    // The driver shares the cause between clones of the error.
+    source
+        .and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>())
+        .and_then(|shared| shared.downcast_ref::<io::Error>())
+        .is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
+}

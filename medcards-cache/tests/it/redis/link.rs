@@ -1,0 +1,269 @@
+use std::process::Command;
+use std::time::Duration;
+
+use medcards_cache::{Redis, RedisConfig};
+use medcards_core::ErrorKind;
+
+use super::server::{Server, patient, until};
+
+#[tokio::test]
+async fn it_starts_without_a_server_and_finds_it_later() {
+    let mut server = Server::prepared(&[]);
+    let redis = server.redis().await;
+    assert!(redis.is_away());
+    server.run().await;
+    until("it is connected", async || !redis.is_away()).await;
+    let counts = redis.counts();
+    assert!(counts.degraded_us > 0 && !counts.is_away);
+    assert_eq!(counts.opened, 0, "it was never there");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_at_once() {
+    let server = Server::start(&["--requirepass", "right"]).await;
+    let host = format!("127.0.0.1:{}", server.port());
+    for login in ["", ":wrong@", "nobody:right@"] {
+        let config = RedisConfig::new(&format!("redis://{login}{host}")).unwrap();
+        let error = Redis::connect(config).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert!(!error.to_string().contains("wrong@"), "{error}");
+    }
+    let redis = Redis::connect(patient(&format!("redis://:right@{host}")))
+        .await
+        .unwrap();
+    assert!(!redis.is_away());
+}
+
+#[tokio::test]
+async fn processes_are_counted_and_leave() {
+    let server = Server::start(&[]).await;
+    let first = server.redis().await;
+    let second = server.redis().await;
+    until("both are seen", async || second.processes() == 2).await;
+    second.close().await;
+    drop(second);
+    // Whoever comes next is told by the server, and sees one fewer.
+    let third = server.redis().await;
+    until("the second is gone", async || third.processes() == 2).await;
+    drop(first);
+}
+
+#[tokio::test]
+async fn another_namespace_is_another_world() {
+    let server = Server::start(&[]).await;
+    let ours = server.redis().await;
+    let theirs = Redis::connect(patient(&server.url()).with_namespace("theirs"))
+        .await
+        .unwrap();
+    let mut raw = server.raw().await;
+    until("both have said so", async || {
+        let count: u64 = redis::cmd("DBSIZE").query_async(&mut raw).await.unwrap();
+        count == 2
+    })
+    .await;
+    assert_eq!((ours.processes(), theirs.processes()), (1, 1));
+}
+
+#[tokio::test]
+async fn it_is_given_up_when_it_dies_and_found_again() {
+    let mut server = Server::start(&[]).await;
+    let redis = server.redis().await;
+    assert!(!redis.is_away());
+    for round in 1..=2 {
+        server.kill();
+        // The heartbeat notices, if nothing else does.
+        until("it is given up", async || redis.is_away()).await;
+        server.run().await;
+        until("it is found again", async || !redis.is_away()).await;
+        assert_eq!(redis.counts().opened, round);
+    }
+}
+
+#[tokio::test]
+async fn a_closed_connection_stays_closed() {
+    let server = Server::start(&[]).await;
+    let redis = server.redis().await;
+    let other = redis.clone();
+    redis.close().await;
+    redis.close().await;
+    assert!(other.is_away());
+    let mut raw = server.raw().await;
+    until("the server sees nobody else", async || {
+        let clients: String = redis::cmd("CLIENT")
+            .arg("LIST")
+            .query_async(&mut raw)
+            .await
+            .unwrap();
+        clients.lines().count() == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_last_handle_takes_the_connection_with_it() {
+    let server = Server::start(&[]).await;
+    let redis = server.redis().await;
+    drop(redis.clone());
+    assert!(!redis.is_away());
+    drop(redis);
+    let mut raw = server.raw().await;
+    until("the server sees nobody else", async || {
+        let clients: String = redis::cmd("CLIENT")
+            .arg("LIST")
+            .query_async(&mut raw)
+            .await
+            .unwrap();
+        clients.lines().count() == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_replica_is_not_taken_for_a_primary() {
+    let primary = Server::start(&[]).await;
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &primary.port().to_string()]).await;
+    let redis = replica.redis().await;
+    assert!(redis.is_away());
+    let mut raw = replica.raw().await;
+    redis::cmd("REPLICAOF")
+        .arg("NO")
+        .arg("ONE")
+        .exec_async(&mut raw)
+        .await
+        .unwrap();
+    until("it was promoted", async || !redis.is_away()).await;
+}
+
+#[test]
+fn addresses_are_read_and_shown_without_their_secrets() {
+    for (address, shown) in [
+        ("redis://localhost", "redis://localhost:6379"),
+        ("redis://user:pa%40ss@host:7000/3", "redis://host:7000"),
+        (
+            "unix:///run/redis.sock?db=1&pass=pa%40ss",
+            "unix:///run/redis.sock",
+        ),
+        (
+            "redis+sentinel://user:pa%40ss@one,two:26380,[::1]/main/2?sentinel_password=pa%40ss",
+            "redis+sentinel://one:26379,two:26380,::1:26379/main",
+        ),
+        (
+            "redis+cluster://:pa%40ss@one:7000,two",
+            "redis+cluster://one:7000,two:6379",
+        ),
+    ] {
+        let config = RedisConfig::new(address).unwrap();
+        assert_eq!(config.to_string(), shown);
+        assert!(!format!("{config:?}").contains("40ss"), "{config:?}");
+    }
+}
+
+#[test]
+fn addresses_that_cannot_work_are_refused() {
+    for address in [
+        "",
+        "localhost:6379",
+        "http://localhost",
+        "redis://",
+        "redis://host/database",
+        "redis://host?tls=yes",
+        "redis://host?ca=/tmp/ca.pem",
+        "redis+sentinel://one,two",
+        "redis+sentinel://one,,two/main",
+        "redis+sentinel://one/main/database",
+        "redis+cluster://one/1",
+        "redis+cluster://",
+    ] {
+        let error = RedisConfig::new(address).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_refused() {
+    let config = RedisConfig::new("redis://localhost").unwrap();
+    for config in [
+        config.clone().with_patience(Duration::ZERO),
+        config.clone().with_patience(Duration::from_mins(1)),
+        config.clone().with_namespace(""),
+        config.clone().with_namespace("{a}"),
+        config.with_namespace("a".repeat(41)),
+    ] {
+        let error = Redis::connect(config).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+}
+
+#[cfg(feature = "redis-tls")]
+#[tokio::test]
+async fn tls_is_spoken_with_who_can_prove_their_name() {
+    let mut server = Server::prepared(&[]);
+    let dir = server.dir();
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl")
+            .args(arguments)
+            .current_dir(&dir)
+            .output()
+            .expect("openssl is installed");
+        assert!(output.status.success(), "{output:?}");
+    };
+    let key = [
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+    ];
+    openssl(
+        &[
+            &["req", "-x509", "-subj", "/CN=tests", "-days", "2"],
+            &key[..],
+            &["-keyout", "ca.key", "-out", "ca.pem"],
+        ]
+        .concat(),
+    );
+    openssl(
+        &[
+            &["req", "-x509", "-subj", "/CN=server", "-days", "2"],
+            &key[..],
+            &["-CA", "ca.pem", "-CAkey", "ca.key"],
+            &["-addext", "subjectAltName=IP:127.0.0.1"],
+            &["-addext", "basicConstraints=critical,CA:FALSE"],
+            &["-keyout", "server.key", "-out", "server.pem"],
+        ]
+        .concat(),
+    );
+    let path = |name: &str| dir.join(name).display().to_string();
+    let (cert, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
+    server.speak_tls(&[
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    server.run().await;
+    let url = server.url().replace("redis://", "rediss://");
+    let trusting = Redis::connect(patient(&format!("{url}?ca={ca}")))
+        .await
+        .unwrap();
+    assert!(!trusting.is_away());
+    until("it counts itself", async || trusting.counts().commands > 0).await;
+    assert_eq!(trusting.counts().failures, 0);
+    let error = Redis::connect(patient(&url)).await.unwrap_err();
+    assert_eq!(
+        error.kind(),
+        ErrorKind::Denied,
+        "nobody vouches for it: {error}"
+    );
+}
+
+#[cfg(not(feature = "redis-tls"))]
+#[test]
+fn tls_that_was_not_built_in_is_refused() {
+    let error = RedisConfig::new("rediss://localhost").unwrap_err();
+    assert!(error.to_string().contains("redis-tls"), "{error}");
+}

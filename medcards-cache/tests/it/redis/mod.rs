@@ -1,0 +1,4 @@
+//! What processes share in Redis, against real servers.
+
+mod link;
+mod server;
