@@ -27,4 +27,4 @@ mod redis;
 #[cfg(feature = "moka")]
 pub use self::moka::{MokaCache, MokaCacheBuilder};
 #[cfg(feature = "redis")]
-pub use self::redis::{LatencyCounts, Redis, RedisConfig, RedisCounts};
+pub use self::redis::{LatencyCounts, Redis, RedisConfig, RedisCounts, RedisSpendLedger};

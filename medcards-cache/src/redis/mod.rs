@@ -6,8 +6,10 @@ mod counts;
 mod failure;
 mod link;
 mod processes;
+mod spend;
 mod wire;
 
 pub use config::RedisConfig;
 pub use counts::{LatencyCounts, RedisCounts};
 pub use link::Redis;
+pub use spend::RedisSpendLedger;

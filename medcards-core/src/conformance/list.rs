@@ -5,6 +5,7 @@ use futures_util::future::BoxFuture;
 use crate::cache::Cache;
 use crate::lease::FeedbackLeases;
 use crate::limit::RateLimiter;
+use crate::spend::SpendLedger;
 use crate::store::Store;
 use crate::testing::ManualClock;
 
@@ -32,6 +33,10 @@ pub const CACHE_CHECKS: &[Check<Arc<dyn Cache>>] =
 /// All checks of leases.
 pub const LEASE_CHECKS: &[Check<Arc<dyn FeedbackLeases>>] =
     crate::__lease_checks!([crate::__check_table] []);
+
+/// All checks of a spend ledger, which are among those of a store.
+pub const LEDGER_CHECKS: &[Check<Arc<dyn SpendLedger>>] =
+    crate::__ledger_checks!([crate::__check_table] []);
 
 /// All checks of a rate limiter.
 pub const LIMITER_CHECKS: &[Check<DrivenLimiter>] =
@@ -88,6 +93,23 @@ macro_rules! lease_conformance {
     };
 }
 
+/// Expands every check of a spend ledger into tests of a backend that is no store, or wraps one.
+///
+/// Takes the path of an `async fn() -> (S, G)` that makes a fresh, empty backend and a guard, which
+/// is dropped after the check. Use it in a module of its own; see
+/// [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! ledger_conformance {
+    ($make:path) => {
+        async fn conformance_backend()
+        -> (impl $crate::spend::SpendLedger, impl ::core::marker::Sized) {
+            $make().await
+        }
+
+        $crate::__ledger_checks! { [$crate::__check_tests] [ledger_bare ledger_behind_arc_dyn] }
+    };
+}
+
 /// Expands every check of a rate limiter into tests of a backend.
 ///
 /// Takes the path of an `async fn(Arc<ManualClock>) -> (S, G)` that makes a fresh, empty backend
@@ -141,7 +163,10 @@ macro_rules! __check_tests {
                 #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $check() {
                     let make = super::super::conformance_backend;
-                    $crate::conformance::$run(make, $crate::conformance::$group::$check).await;
+                    $crate::conformance::$run(make, async |backend| {
+                        $crate::conformance::$group::$check(backend).await
+                    })
+                    .await;
                 }
             )*
         }
@@ -305,6 +330,31 @@ macro_rules! __lease_checks {
                 a_live_holder_keeps_its_lease
                 who_was_given_up_on_changes_nothing
                 a_silent_holder_goes_on_if_nobody_came
+            }
+        }
+    };
+}
+
+/// Hands the list of all checks of a spend ledger to another macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __ledger_checks {
+    ([$($then:tt)*] $passed:tt) => {
+        $($then)*! {
+            $passed
+            spend {
+                money_is_set_aside_up_to_the_budget
+                many_at_once_set_aside_no_more_than_the_budget
+                without_a_budget_all_is_granted
+                each_day_has_its_budget
+                the_same_reservation_sets_money_aside_once
+                settling_frees_the_rest_and_books_the_cost
+                settling_twice_books_once
+                overspending_is_booked
+                rows_that_belong_together_add_up
+                rows_added_at_once_all_count
+                totals_hold_the_days_asked_for
+                totals_are_sorted
             }
         }
     };

@@ -19,7 +19,7 @@
 //! ```
 //!
 //! The checks are also plain functions, and listed in [`STORE_CHECKS`], [`CACHE_CHECKS`],
-//! [`LEASE_CHECKS`] and [`LIMITER_CHECKS`]. A check panics if the promise is broken. It wants a backend that is fresh,
+//! [`LEASE_CHECKS`], [`LEDGER_CHECKS`] and [`LIMITER_CHECKS`]. A check panics if the promise is broken. It wants a backend that is fresh,
 //! and a multi-threaded runtime to make its concurrent calls truly concurrent.
 
 #![expect(
@@ -43,9 +43,11 @@ pub mod spend;
 pub mod transfer;
 pub mod users;
 
-pub use list::{CACHE_CHECKS, Check, DrivenLimiter, LEASE_CHECKS, LIMITER_CHECKS, STORE_CHECKS};
+pub use list::{
+    CACHE_CHECKS, Check, DrivenLimiter, LEASE_CHECKS, LEDGER_CHECKS, LIMITER_CHECKS, STORE_CHECKS,
+};
 #[doc(hidden)]
 pub use run::{
-    cache_bare, cache_behind_arc_dyn, leases_bare, leases_behind_arc_dyn, limiter_bare,
-    limiter_behind_arc_dyn, store_bare, store_behind_arc_dyn,
+    cache_bare, cache_behind_arc_dyn, leases_bare, leases_behind_arc_dyn, ledger_bare,
+    ledger_behind_arc_dyn, limiter_bare, limiter_behind_arc_dyn, store_bare, store_behind_arc_dyn,
 };

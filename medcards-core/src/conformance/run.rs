@@ -5,6 +5,7 @@ use super::DrivenLimiter;
 use crate::cache::Cache;
 use crate::lease::FeedbackLeases;
 use crate::limit::RateLimiter;
+use crate::spend::SpendLedger;
 use crate::store::Store;
 use crate::testing::ManualClock;
 
@@ -49,6 +50,7 @@ macro_rules! runners {
 
 runners!(store_bare, store_behind_arc_dyn: Store);
 runners!(cache_bare, cache_behind_arc_dyn: Cache);
+runners!(ledger_bare, ledger_behind_arc_dyn: SpendLedger);
 runners!(leases_bare, leases_behind_arc_dyn: FeedbackLeases);
 
 /// Runs a check on a limiter as it is. The guard goes last, also after a panic.

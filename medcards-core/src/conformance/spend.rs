@@ -9,9 +9,9 @@ use crate::ai::ModelId;
 use crate::feedback::Tier;
 use crate::id::ReservationId;
 use crate::spend::{
-    MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendQuery, SpendRow, settled_row,
+    MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
+    settled_row,
 };
-use crate::store::Store;
 use crate::testing::sample_key;
 
 const DAY: Date = date(2026, 1, 15);
@@ -44,35 +44,39 @@ fn spent(micros: u64) -> SpendRow {
     )
 }
 
-async fn reserve(store: &dyn Store, wish: &Reservation, budget: &SpendBudget) -> ReserveOutcome {
-    store.reserve(wish, budget).await.expect(WORKS)
+async fn reserve(
+    ledger: &dyn SpendLedger,
+    wish: &Reservation,
+    budget: &SpendBudget,
+) -> ReserveOutcome {
+    ledger.reserve(wish, budget).await.expect(WORKS)
 }
 
-async fn settle(store: &dyn Store, wish: &Reservation, micros: u64) {
-    store.settle(wish.id, &spent(micros)).await.expect(WORKS);
+async fn settle(ledger: &dyn SpendLedger, wish: &Reservation, micros: u64) {
+    ledger.settle(wish.id, &spent(micros)).await.expect(WORKS);
 }
 
-async fn totals(store: &dyn Store, from: Date, to: Date, by_case: bool) -> Vec<SpendRow> {
-    store
+async fn totals(ledger: &dyn SpendLedger, from: Date, to: Date, by_case: bool) -> Vec<SpendRow> {
+    ledger
         .totals(&SpendQuery { from, to, by_case })
         .await
         .expect(WORKS)
 }
 
 /// Whether exactly this much can still be set aside on the day; sets it aside.
-async fn assert_left(store: &dyn Store, micros: u64, budget: &SpendBudget) {
-    let more = reserve(store, &wish(micros + 1), budget).await;
+async fn assert_left(ledger: &dyn SpendLedger, micros: u64, budget: &SpendBudget) {
+    let more = reserve(ledger, &wish(micros + 1), budget).await;
     assert_eq!(
         more,
         ReserveOutcome::Exhausted,
         "more than {micros} is left"
     );
-    let all = reserve(store, &wish(micros), budget).await;
+    let all = reserve(ledger, &wish(micros), budget).await;
     assert_eq!(all, ReserveOutcome::Granted, "less than {micros} is left");
 }
 
 /// Money is set aside up to the budget and not a micro-dollar more, and stays set aside.
-pub async fn money_is_set_aside_up_to_the_budget(store: Arc<dyn Store>) {
+pub async fn money_is_set_aside_up_to_the_budget(ledger: Arc<dyn SpendLedger>) {
     let budget = budget(100);
     for (micros, expected) in [
         (101, ReserveOutcome::Exhausted),
@@ -84,7 +88,7 @@ pub async fn money_is_set_aside_up_to_the_budget(store: Arc<dyn Store>) {
         (0, ReserveOutcome::Granted),
     ] {
         assert_eq!(
-            reserve(&*store, &wish(micros), &budget).await,
+            reserve(&*ledger, &wish(micros), &budget).await,
             expected,
             "{micros}"
         );
@@ -92,10 +96,10 @@ pub async fn money_is_set_aside_up_to_the_budget(store: Arc<dyn Store>) {
 }
 
 /// However many ask at once, no more is set aside than the budget.
-pub async fn many_at_once_set_aside_no_more_than_the_budget(store: Arc<dyn Store>) {
+pub async fn many_at_once_set_aside_no_more_than_the_budget(ledger: Arc<dyn SpendLedger>) {
     let calls = (0..64).map(|_| {
-        let store = Arc::clone(&store);
-        async move { reserve(&*store, &wish(10), &budget(205)).await }
+        let ledger = Arc::clone(&ledger);
+        async move { reserve(&*ledger, &wish(10), &budget(205)).await }
     });
     let outcomes = all_at_once(calls).await;
     let granted = outcomes
@@ -103,79 +107,79 @@ pub async fn many_at_once_set_aside_no_more_than_the_budget(store: Arc<dyn Store
         .filter(|one| **one == ReserveOutcome::Granted)
         .count();
     assert_eq!(granted, 20);
-    assert_left(&*store, 5, &budget(205)).await;
+    assert_left(&*ledger, 5, &budget(205)).await;
 }
 
 /// Without a budget all is granted.
-pub async fn without_a_budget_all_is_granted(store: Arc<dyn Store>) {
+pub async fn without_a_budget_all_is_granted(ledger: Arc<dyn SpendLedger>) {
     for micros in [0, 1, u64::MAX, u64::MAX] {
-        let outcome = reserve(&*store, &wish(micros), &SpendBudget::default()).await;
+        let outcome = reserve(&*ledger, &wish(micros), &SpendBudget::default()).await;
         assert_eq!(outcome, ReserveOutcome::Granted);
     }
 }
 
 /// Each day has its budget.
-pub async fn each_day_has_its_budget(store: Arc<dyn Store>) {
+pub async fn each_day_has_its_budget(ledger: Arc<dyn SpendLedger>) {
     for day in [DAY, date(2026, 1, 16), date(2025, 1, 15)] {
         let wish = Reservation { day, ..wish(100) };
         assert_eq!(
-            reserve(&*store, &wish, &budget(100)).await,
+            reserve(&*ledger, &wish, &budget(100)).await,
             ReserveOutcome::Granted
         );
     }
-    assert_left(&*store, 0, &budget(100)).await;
+    assert_left(&*ledger, 0, &budget(100)).await;
 }
 
 /// Reserving the same id twice sets money aside once, also at once.
-pub async fn the_same_reservation_sets_money_aside_once(store: Arc<dyn Store>) {
+pub async fn the_same_reservation_sets_money_aside_once(ledger: Arc<dyn SpendLedger>) {
     let same = wish(60);
     let calls = (0..16).map(|_| {
-        let (store, same) = (Arc::clone(&store), same.clone());
-        async move { reserve(&*store, &same, &budget(100)).await }
+        let (ledger, same) = (Arc::clone(&ledger), same.clone());
+        async move { reserve(&*ledger, &same, &budget(100)).await }
     });
     let outcomes = all_at_once(calls).await;
     assert!(
         outcomes.iter().all(|one| *one == ReserveOutcome::Granted),
         "{outcomes:?}"
     );
-    assert_left(&*store, 40, &budget(100)).await;
+    assert_left(&*ledger, 40, &budget(100)).await;
 }
 
 /// Settling frees what was set aside, and books what the call cost.
-pub async fn settling_frees_the_rest_and_books_the_cost(store: Arc<dyn Store>) {
+pub async fn settling_frees_the_rest_and_books_the_cost(ledger: Arc<dyn SpendLedger>) {
     let wish = wish(100);
-    reserve(&*store, &wish, &budget(100)).await;
-    settle(&*store, &wish, 30).await;
-    assert_eq!(totals(&*store, DAY, DAY, true).await, [spent(30)]);
-    assert_left(&*store, 70, &budget(100)).await;
+    reserve(&*ledger, &wish, &budget(100)).await;
+    settle(&*ledger, &wish, 30).await;
+    assert_eq!(totals(&*ledger, DAY, DAY, true).await, [spent(30)]);
+    assert_left(&*ledger, 70, &budget(100)).await;
 }
 
 /// Settling twice books once, also at once, and frees once.
-pub async fn settling_twice_books_once(store: Arc<dyn Store>) {
+pub async fn settling_twice_books_once(ledger: Arc<dyn SpendLedger>) {
     let (settled, open) = (wish(60), wish(20));
-    reserve(&*store, &settled, &budget(100)).await;
-    reserve(&*store, &open, &budget(100)).await;
+    reserve(&*ledger, &settled, &budget(100)).await;
+    reserve(&*ledger, &open, &budget(100)).await;
     let calls = (0..16).map(|_| {
-        let (store, settled) = (Arc::clone(&store), settled.clone());
-        async move { settle(&*store, &settled, 30).await }
+        let (ledger, settled) = (Arc::clone(&ledger), settled.clone());
+        async move { settle(&*ledger, &settled, 30).await }
     });
     all_at_once(calls).await;
-    settle(&*store, &settled, 30).await;
-    assert_eq!(totals(&*store, DAY, DAY, true).await, [spent(30)]);
-    assert_left(&*store, 50, &budget(100)).await;
+    settle(&*ledger, &settled, 30).await;
+    assert_eq!(totals(&*ledger, DAY, DAY, true).await, [spent(30)]);
+    assert_left(&*ledger, 50, &budget(100)).await;
 }
 
 /// A call that cost more than was set aside is booked whole, and counts against the budget.
-pub async fn overspending_is_booked(store: Arc<dyn Store>) {
+pub async fn overspending_is_booked(ledger: Arc<dyn SpendLedger>) {
     let dear = wish(10);
-    reserve(&*store, &dear, &budget(100)).await;
-    settle(&*store, &dear, 95).await;
-    assert_eq!(totals(&*store, DAY, DAY, true).await, [spent(95)]);
-    assert_left(&*store, 5, &budget(100)).await;
+    reserve(&*ledger, &dear, &budget(100)).await;
+    settle(&*ledger, &dear, 95).await;
+    assert_eq!(totals(&*ledger, DAY, DAY, true).await, [spent(95)]);
+    assert_left(&*ledger, 5, &budget(100)).await;
 }
 
 /// Rows for the same day, tier, model and case add up; those that differ in one part do not.
-pub async fn rows_that_belong_together_add_up(store: Arc<dyn Store>) {
+pub async fn rows_that_belong_together_add_up(ledger: Arc<dyn SpendLedger>) {
     let row = SpendRow {
         tier: Tier::Local,
         resolutions: 3,
@@ -209,10 +213,10 @@ pub async fn rows_that_belong_together_add_up(store: Arc<dyn Store>) {
             ..row.clone()
         },
     ];
-    store.add(&[row.clone(), row.clone()]).await.expect(WORKS);
-    store.add(&others).await.expect(WORKS);
-    store.add(&[]).await.expect(WORKS);
-    store
+    ledger.add(&[row.clone(), row.clone()]).await.expect(WORKS);
+    ledger.add(&others).await.expect(WORKS);
+    ledger.add(&[]).await.expect(WORKS);
+    ledger
         .add(&[SpendRow {
             cost: MicroDollars::new(7),
             ..row.clone()
@@ -225,7 +229,7 @@ pub async fn rows_that_belong_together_add_up(store: Arc<dyn Store>) {
         saved: MicroDollars::new(90),
         ..row
     };
-    let rows = totals(&*store, DAY, date(2026, 1, 16), true).await;
+    let rows = totals(&*ledger, DAY, date(2026, 1, 16), true).await;
     assert_eq!(rows.len(), 7, "{rows:?}");
     for expected in others.iter().chain([&sum]) {
         assert!(
@@ -236,21 +240,21 @@ pub async fn rows_that_belong_together_add_up(store: Arc<dyn Store>) {
 }
 
 /// Rows that many add at once all count.
-pub async fn rows_added_at_once_all_count(store: Arc<dyn Store>) {
+pub async fn rows_added_at_once_all_count(ledger: Arc<dyn SpendLedger>) {
     let calls = (0..64).map(|_| {
-        let store = Arc::clone(&store);
-        async move { store.add(&[spent(2), spent(3)]).await.expect(WORKS) }
+        let ledger = Arc::clone(&ledger);
+        async move { ledger.add(&[spent(2), spent(3)]).await.expect(WORKS) }
     });
     all_at_once(calls).await;
     let expected = SpendRow {
         resolutions: 128,
         ..spent(320)
     };
-    assert_eq!(totals(&*store, DAY, DAY, true).await, [expected]);
+    assert_eq!(totals(&*ledger, DAY, DAY, true).await, [expected]);
 }
 
 /// Totals hold the days asked for, both ends included, and no others.
-pub async fn totals_hold_the_days_asked_for(store: Arc<dyn Store>) {
+pub async fn totals_hold_the_days_asked_for(ledger: Arc<dyn SpendLedger>) {
     let days = [
         date(2025, 12, 31),
         date(2026, 1, 1),
@@ -258,7 +262,7 @@ pub async fn totals_hold_the_days_asked_for(store: Arc<dyn Store>) {
         date(2026, 2, 1),
     ];
     let rows = days.map(|day| SpendRow { day, ..spent(1) });
-    store.add(&rows).await.expect(WORKS);
+    ledger.add(&rows).await.expect(WORKS);
     for (from, to, expected) in [
         (days[1], days[2], &rows[1..3]),
         (days[0], days[3], &rows[..]),
@@ -269,12 +273,12 @@ pub async fn totals_hold_the_days_asked_for(store: Arc<dyn Store>) {
         (Date::MIN, Date::MIN, &[]),
     ] {
         assert_eq!(
-            totals(&*store, from, to, true).await,
+            totals(&*ledger, from, to, true).await,
             expected,
             "{from} to {to}"
         );
         assert_eq!(
-            totals(&*store, from, to, false).await.len(),
+            totals(&*ledger, from, to, false).await.len(),
             expected.len(),
             "{from} to {to}"
         );
@@ -282,7 +286,7 @@ pub async fn totals_hold_the_days_asked_for(store: Arc<dyn Store>) {
 }
 
 /// Totals are sorted by day, then tier, model and case, with none before some.
-pub async fn totals_are_sorted(store: Arc<dyn Store>) {
+pub async fn totals_are_sorted(ledger: Arc<dyn SpendLedger>) {
     let days = [DAY, date(2026, 1, 16)];
     let models = [None, Some(model("m1")), Some(model("m2"))];
     let mut cases = [1, 2].map(|n| Some(sample_key(n).case_id)).to_vec();
@@ -305,11 +309,11 @@ pub async fn totals_are_sorted(store: Arc<dyn Store>) {
         }
     }
     let scattered = (0..rows.len()).map(|n| rows[n * 7 % rows.len()].clone());
-    store
+    ledger
         .add(&scattered.rev().collect::<Vec<_>>())
         .await
         .expect(WORKS);
-    assert_eq!(totals(&*store, days[0], days[1], true).await, rows);
+    assert_eq!(totals(&*ledger, days[0], days[1], true).await, rows);
     let mut without_cases: Vec<_> = rows
         .iter()
         .map(|row| SpendRow {
@@ -321,7 +325,7 @@ pub async fn totals_are_sorted(store: Arc<dyn Store>) {
         .collect();
     without_cases.dedup();
     assert_eq!(
-        totals(&*store, days[0], days[1], false).await,
+        totals(&*ledger, days[0], days[1], false).await,
         without_cases
     );
 }

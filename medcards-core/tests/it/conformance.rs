@@ -82,3 +82,16 @@ mod leases {
 
     medcards_core::lease_conformance!(make);
 }
+
+/// The checks of a ledger are named twice: once for stores, once for ledgers alone.
+#[test]
+fn a_ledger_alone_is_checked_as_that_of_a_store() {
+    use medcards_core::conformance::{LEDGER_CHECKS, STORE_CHECKS};
+
+    let of_stores = STORE_CHECKS.iter().map(|check| check.name);
+    let of_stores: Vec<_> = of_stores
+        .filter(|name| name.starts_with("spend::"))
+        .collect();
+    let alone: Vec<_> = LEDGER_CHECKS.iter().map(|check| check.name).collect();
+    assert_eq!(alone, of_stores);
+}

@@ -1,4 +1,6 @@
 //! What processes share in Redis, against real servers.
 
 mod link;
+mod places;
 mod server;
+mod spend;

@@ -1,0 +1,193 @@
+//! The spend budget that processes share.
+
+use futures_util::future::join_all;
+use medcards_cache::{Redis, RedisSpendLedger};
+use medcards_core::jiff::civil::{Date, date};
+use medcards_core::memory::MemoryStore;
+use medcards_core::spend::{
+    MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, settled_row,
+};
+use medcards_core::testing::{SAMPLE_START, sample_key, sample_model};
+use medcards_core::ReservationId;
+
+use medcards_tests::redis::RedisServer;
+
+use super::places::{until, within};
+
+const DAY: Date = date(2026, 1, 15);
+
+const BUDGET: SpendBudget = SpendBudget {
+    per_day: Some(MicroDollars::new(1_000)),
+};
+
+mod conformance_on_server {
+    use medcards_cache::{Redis, RedisSpendLedger};
+    use medcards_core::memory::MemoryStore;
+
+    use super::super::places::on_server;
+
+    async fn make() -> (RedisSpendLedger<MemoryStore>, Redis) {
+        let redis = on_server().await;
+        (RedisSpendLedger::new(&redis, MemoryStore::new()), redis)
+    }
+
+    medcards_core::ledger_conformance!(make);
+}
+
+mod conformance_on_sentinels {
+    use medcards_cache::{Redis, RedisSpendLedger};
+    use medcards_core::memory::MemoryStore;
+
+    use super::super::places::on_sentinels;
+
+    async fn make() -> (RedisSpendLedger<MemoryStore>, Redis) {
+        let redis = on_sentinels().await;
+        (RedisSpendLedger::new(&redis, MemoryStore::new()), redis)
+    }
+
+    medcards_core::ledger_conformance!(make);
+}
+
+mod conformance_on_cluster {
+    use medcards_cache::{Redis, RedisSpendLedger};
+    use medcards_core::memory::MemoryStore;
+
+    use super::super::places::on_cluster;
+
+    async fn make() -> (RedisSpendLedger<MemoryStore>, Redis) {
+        let redis = on_cluster().await;
+        (RedisSpendLedger::new(&redis, MemoryStore::new()), redis)
+    }
+
+    medcards_core::ledger_conformance!(make);
+}
+
+type Ledger = RedisSpendLedger<MemoryStore>;
+
+fn wish(micros: u64) -> Reservation {
+    Reservation {
+        id: ReservationId::new(SAMPLE_START),
+        day: DAY,
+        amount: MicroDollars::new(micros),
+    }
+}
+
+async fn reserve(ledger: &Ledger, wish: &Reservation) -> bool {
+    ledger.reserve(wish, &BUDGET).await.unwrap() == ReserveOutcome::Granted
+}
+
+async fn settle(ledger: &Ledger, wish: &Reservation, micros: u64) {
+    let cost = MicroDollars::new(micros);
+    let row = settled_row(DAY, sample_model(), sample_key(1).case_id, cost);
+    ledger.settle(wish.id, &row).await.unwrap();
+}
+
+async fn booked(ledger: &Ledger) -> u64 {
+    let query = SpendQuery {
+        from: DAY,
+        to: DAY,
+        by_case: false,
+    };
+    let rows = ledger.totals(&query).await.unwrap();
+    rows.iter().map(|row| row.cost.get()).sum()
+}
+
+/// A ledger of a process that shares nothing but Redis.
+async fn process(server: &RedisServer) -> (Redis, Ledger) {
+    let redis = within(&server.url(), "spend").await;
+    let ledger = RedisSpendLedger::new(&redis, MemoryStore::new());
+    (redis, ledger)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_together_set_aside_no_more_than_the_budget() {
+    let server = RedisServer::start();
+    let processes = [
+        process(&server).await.1,
+        process(&server).await.1,
+        process(&server).await.1,
+    ];
+    let callers = (0..64).map(|n| {
+        let ledger = processes[n % 3].clone();
+        tokio::spawn(async move {
+            let mut granted = 0;
+            for _ in 0..10 {
+                let wish = wish(7);
+                if reserve(&ledger, &wish).await {
+                    settle(&ledger, &wish, 3).await;
+                    granted += 1;
+                }
+            }
+            granted
+        })
+    });
+    let granted: u64 = join_all(callers).await.into_iter().map(Result::unwrap).sum();
+    let mut spent = 0;
+    for ledger in &processes {
+        spent += booked(ledger).await;
+    }
+    assert_eq!(spent, 3 * granted);
+    // Less than one more wish is left: all could be used, and nothing beyond.
+    assert!((1_000 - 6..=1_000).contains(&spent), "{spent}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_process_set_aside_stays_set_aside() {
+    let server = RedisServer::start();
+    let (redis, dead) = process(&server).await;
+    assert!(reserve(&dead, &wish(900)).await);
+    drop((redis, dead));
+    let (_redis, other) = process(&server).await;
+    assert!(!reserve(&other, &wish(101)).await);
+    assert!(reserve(&other, &wish(100)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_the_ledger_decides_and_what_it_booked_is_handed_in_later() {
+    let server = RedisServer::start();
+    let (redis, ledger) = process(&server).await;
+    let (held, early) = (wish(500), wish(100));
+    assert!(reserve(&ledger, &held).await);
+    assert!(reserve(&ledger, &early).await);
+    server.suspend();
+    settle(&ledger, &held, 50).await;
+    assert!(!reserve(&ledger, &wish(901)).await, "the ledger knows of 150");
+    assert!(reserve(&ledger, &wish(850)).await);
+    server.resume();
+    until("all is handed in", || ledger.pending() == 0).await;
+    until("Redis is back", || !redis.is_away()).await;
+    // Redis has not seen the 850, which were set aside without it.
+    let (_redis, other) = process(&server).await;
+    assert!(!reserve(&other, &wish(851)).await);
+    assert!(reserve(&other, &wish(850)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_lost_everything_begins_with_what_is_booked() {
+    let server = RedisServer::start();
+    let (redis, ledger) = process(&server).await;
+    let first = wish(600);
+    assert!(reserve(&ledger, &first).await);
+    settle(&ledger, &first, 600).await;
+    server.command(&["FLUSHALL"]);
+    assert!(!reserve(&ledger, &wish(401)).await);
+    assert!(reserve(&ledger, &wish(400)).await);
+    // Another ledger on the same booked money, such as a second process on one database.
+    let same = RedisSpendLedger::new(&redis, MemoryStore::new());
+    assert!(!reserve(&same, &wish(1)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_key_of_the_budget_is_without_expiry() {
+    let server = RedisServer::start();
+    let (_redis, ledger) = process(&server).await;
+    let first = wish(600);
+    assert!(reserve(&ledger, &first).await);
+    settle(&ledger, &first, 600).await;
+    let keys = server.command(&["KEYS", "*spend*"]);
+    assert_eq!(keys.lines().count(), 2, "{keys}");
+    for key in keys.lines() {
+        let left: i64 = server.command(&["TTL", key]).trim().parse().unwrap();
+        assert!((8 * 86_400..=9 * 86_400).contains(&left), "{key}: {left}");
+    }
+}
