@@ -31,10 +31,16 @@ pub struct Quota {
 
 impl Quota {
     /// A hundred in a minute.
-    pub const DEFAULT: Self = Self {
-        limit: 100,
-        window: Duration::from_mins(1),
-    };
+    pub const DEFAULT: Self = Self::per_minute(100);
+
+    /// Allows `limit` in a minute, and at least one.
+    #[must_use]
+    pub const fn per_minute(limit: u32) -> Self {
+        Self {
+            limit: if limit == 0 { 1 } else { limit },
+            window: Duration::from_mins(1),
+        }
+    }
 
     /// Allows `limit` in `window`.
     ///
