@@ -92,6 +92,7 @@ impl fmt::Debug for Api {
 /// [`ErrorKind::Invalid`] for a configuration that cannot work, saying what to set.
 pub fn router(medcards: Medcards, config: HttpConfig) -> Result<Api> {
     let (routes, openapi) = routes::all().split_for_parts();
+    let limited = routes::limited(&openapi);
     let openapi = openapi.to_json().map_err(|source| {
         Error::new(
             ErrorKind::Unexpected,
@@ -103,7 +104,7 @@ pub fn router(medcards: Medcards, config: HttpConfig) -> Result<Api> {
     let cors = cors(&config.cors_origins)?;
     let app = Arc::new(App {
         auth: Auth::new(&config, medcards.clone())?,
-        limits: Limits::new(&config, Arc::clone(medcards.clock()))?,
+        limits: Limits::new(&config, &limited, Arc::clone(medcards.clock()))?,
         drain: Drain::new(config.drain_patience),
         telemetry: Telemetry::new()?,
         openapi: openapi.into(),

@@ -39,7 +39,13 @@ pub struct HttpConfig {
     pub(crate) guest_secret: Option<SecretString>,
     pub(crate) guest_token_ttl: Duration,
     pub(crate) quota: Option<Quota>,
-    pub(crate) guest_quota: Quota,
+    // Of those that are not set, the default holds if there is a quota at all.
+    pub(crate) login_quota: Option<Option<Quota>>,
+    pub(crate) ai_quota: Option<Option<Quota>>,
+    pub(crate) chat_quota: Option<Option<Quota>>,
+    pub(crate) route_quotas: Vec<(String, Quota)>,
+    pub(crate) route_costs: Vec<(String, u32)>,
+    pub(crate) address_quota: Option<Quota>,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
     pub(crate) metrics: Vec<Arc<dyn MetricSource>>,
     pub(crate) trusted_proxies: Vec<String>,
@@ -52,6 +58,16 @@ pub struct HttpConfig {
 }
 
 impl HttpConfig {
+    /// How many sessions and guests one address may begin in a minute: a hundred, because a lecture
+    /// hall behind one address comes in all at once, and no token can be guessed in so few calls.
+    pub const LOGIN_QUOTA_DEFAULT: Quota = Quota::per_minute(100);
+
+    /// How many feedbacks a client may ask for in a minute: one a second, faster than anyone reads.
+    pub const AI_QUOTA_DEFAULT: Quota = Quota::per_minute(60);
+
+    /// How many times a client may write to the coach in a minute: faster than anyone types.
+    pub const CHAT_QUOTA_DEFAULT: Quota = Quota::per_minute(20);
+
     /// The defaults. At least one way to check tokens must be added: a secret or a JWKS address.
     pub fn new() -> Self {
         Self {
@@ -64,7 +80,12 @@ impl HttpConfig {
             guest_secret: None,
             guest_token_ttl: Duration::from_hours(30 * 24),
             quota: Some(Quota::DEFAULT),
-            guest_quota: Quota::DEFAULT,
+            login_quota: None,
+            ai_quota: None,
+            chat_quota: None,
+            route_quotas: Vec::new(),
+            route_costs: Vec::new(),
+            address_quota: None,
             limiter: None,
             metrics: Vec::new(),
             trusted_proxies: Vec::new(),
@@ -125,16 +146,67 @@ impl HttpConfig {
         self
     }
 
-    /// How many calls of `/v1` a user, or an address without a token, may make; `None` turns off
-    /// all limits, that of guests included. Default: 100 in a minute.
+    /// How much of `/v1` a client may use: a user, or an address without a token. A client at an
+    /// IPv6 address is its /64 network, of which it can take any address.
+    ///
+    /// Most calls cost 1; a search of cases costs 3, an import 10, and none more than all of the
+    /// quota. `None` turns off this quota, and the others for which nothing was set. Default: 100
+    /// in a minute.
     pub fn with_quota(mut self, quota: Option<Quota>) -> Self {
         self.quota = quota;
         self
     }
 
-    /// How many guests one address may have made. Default: 100 in a minute.
-    pub fn with_guest_quota(mut self, quota: Quota) -> Self {
-        self.guest_quota = quota;
+    /// How many sessions and guests one address may begin, besides the quota of the client; `None`
+    /// for no such limit. Default: [`LOGIN_QUOTA_DEFAULT`](Self::LOGIN_QUOTA_DEFAULT), or none
+    /// without a [quota](Self::with_quota).
+    pub fn with_login_quota(mut self, quota: Option<Quota>) -> Self {
+        self.login_quota = Some(quota);
+        self
+    }
+
+    /// How many feedbacks a client may ask for, besides its quota; `None` for no such limit. Those
+    /// that come from a cache count too. Default: [`AI_QUOTA_DEFAULT`](Self::AI_QUOTA_DEFAULT), or
+    /// none without a [quota](Self::with_quota).
+    pub fn with_ai_quota(mut self, quota: Option<Quota>) -> Self {
+        self.ai_quota = Some(quota);
+        self
+    }
+
+    /// How often a client may write to the coach, besides its quota; `None` for no such limit.
+    /// Default: [`CHAT_QUOTA_DEFAULT`](Self::CHAT_QUOTA_DEFAULT), or none without a
+    /// [quota](Self::with_quota).
+    pub fn with_chat_quota(mut self, quota: Option<Quota>) -> Self {
+        self.chat_quota = Some(quota);
+        self
+    }
+
+    /// How many calls of one route a client may make, besides its quotas. The route is written as
+    /// in the description of the API, such as `GET /v1/cases/{case_id}`; of two quotas for one
+    /// route the later holds. [`router`](crate::router) refuses a route that does not exist.
+    /// Default: none.
+    pub fn with_route_quota(mut self, route: impl Into<String>, quota: Quota) -> Self {
+        self.route_quotas.push((route.into(), quota));
+        self
+    }
+
+    /// What a call of one route costs, whatever its parameters; 0 is free. The route is written as
+    /// in [`with_route_quota`](Self::with_route_quota). Costs count against the quotas of the
+    /// client and the address; against all others a call is one call. Default: as
+    /// [`with_quota`](Self::with_quota) says.
+    pub fn with_route_cost(mut self, route: impl Into<String>, cost: u32) -> Self {
+        self.route_costs.push((route.into(), cost));
+        self
+    }
+
+    /// How much of `/v1` all clients of one address may use together, with a token or without;
+    /// `None` for no such limit.
+    ///
+    /// It stops who makes users to have their quotas. But a campus, a hospital or a mobile network
+    /// may have a single address for thousands of students: allow as much as all of them need.
+    /// Default: none.
+    pub fn with_address_quota(mut self, quota: Option<Quota>) -> Self {
+        self.address_quota = quota;
         self
     }
 
@@ -215,6 +287,12 @@ impl fmt::Debug for HttpConfig {
         f.debug_struct("HttpConfig")
             .field("guests", &self.guests)
             .field("quota", &self.quota)
+            .field("login_quota", &self.login_quota)
+            .field("ai_quota", &self.ai_quota)
+            .field("chat_quota", &self.chat_quota)
+            .field("route_quotas", &self.route_quotas)
+            .field("route_costs", &self.route_costs)
+            .field("address_quota", &self.address_quota)
             .field("trusted_proxies", &self.trusted_proxies)
             .field("cors_origins", &self.cors_origins)
             .field("request_timeout", &self.request_timeout)

@@ -123,10 +123,8 @@ where
     if request.uri().path().starts_with("/v1/") {
         let identity = app.auth.identify(request.headers()).await;
         let user_id = identity.0.ok().map(|caller| caller.user_id);
-        let checked = app
-            .limits
-            .check_call(user_id, request.headers(), request.extensions());
-        match checked.await {
+        let claim = app.limits.claim(&request, user_id);
+        match app.limits.check(claim).await {
             Ok(allowed) => allowance = allowed,
             Err(refusal) => {
                 let mut response = refusal.problem.into_response();

@@ -28,6 +28,23 @@
 //! Every error is an [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem with a stable
 //! [`code`](ProblemCode). The contract is at `/openapi.json`, and for people at `/docs`.
 //!
+//! # Rate limits
+//! Each call of `/v1` is counted once, against several quotas or against none of them:
+//!
+//! | quota | of whom | default | set with |
+//! | --- | --- | --- | --- |
+//! | `client` | the user, or the address without a token | 100 a minute | [`HttpConfig::with_quota`] |
+//! | `login` | the address, on what begins a session or makes a guest | 100 a minute | [`HttpConfig::with_login_quota`] |
+//! | `ai` | the client, on feedback | 60 a minute | [`HttpConfig::with_ai_quota`] |
+//! | `chat` | the client, on chat | 20 a minute | [`HttpConfig::with_chat_quota`] |
+//! | the route's name | the client, on one route | none | [`HttpConfig::with_route_quota`] |
+//! | `address` | the address, whoever calls | none | [`HttpConfig::with_address_quota`] |
+//!
+//! Responses tell of them in the fields `RateLimit` and `RateLimit-Policy`, as the
+//! [draft](https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/) of the IETF has
+//! them, in this order. What calls cost is written at `/docs`. Who counts is
+//! [`HttpConfig::with_limiter`]; while it fails, nothing is limited.
+//!
 //! # Features
 //! - `jwks` (default): tokens that somebody else signed, checked with keys from a JWKS address.
 

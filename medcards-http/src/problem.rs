@@ -132,6 +132,7 @@ pub(crate) struct Problem {
     code: ProblemCode,
     detail: Option<Cow<'static, str>>,
     faults: Vec<Fault>,
+    violated_policies: Vec<String>,
     retry_after: Option<Duration>,
     cause: Option<Arc<Error>>,
 }
@@ -167,6 +168,12 @@ pub(crate) struct ProblemBody<'a> {
     /// Each thing that is wrong.
     #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
     errors: &'a [Fault],
+    /// The quotas that are used up, by the names that `RateLimit-Policy` gives them.
+    #[serde(
+        rename = "violated-policies",
+        skip_serializing_if = "<[String]>::is_empty"
+    )]
+    violated_policies: &'a [String],
 }
 
 impl Problem {
@@ -175,6 +182,7 @@ impl Problem {
             code,
             detail: None,
             faults: Vec::new(),
+            violated_policies: Vec::new(),
             retry_after: None,
             cause: None,
         }
@@ -196,6 +204,12 @@ impl Problem {
             name: name.into(),
             detail: detail.into(),
         });
+        self
+    }
+
+    /// Names the quotas that are used up.
+    pub(crate) fn with_violated_policies(mut self, names: Vec<String>) -> Self {
+        self.violated_policies = names;
         self
     }
 
@@ -247,6 +261,7 @@ impl Problem {
             code: self.code,
             request_id,
             errors: &self.faults,
+            violated_policies: &self.violated_policies,
         };
         // Texts and numbers always serialise; an empty body still carries the status.
         serde_json::to_vec(&body).unwrap_or_default()

@@ -1,6 +1,6 @@
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use medcards_core::UserId;
 use medcards_core::user::UserKind;
 use serde::Serialize;
@@ -31,22 +31,7 @@ struct GuestBody {
         (status = 403, description = "`guests_disabled`"),
     ),
 )]
-pub(super) async fn create_guest(
-    State(app): State<Shared>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let checked = app
-        .limits
-        .check_guest(request.headers(), request.extensions())
-        .await;
-    let allowance = match checked {
-        Ok(allowance) => allowance,
-        Err(refusal) => {
-            let mut response = refusal.problem.into_response();
-            refusal.allowance.tell(response.headers_mut());
-            return Ok(response);
-        }
-    };
+pub(super) async fn create_guest(State(app): State<Shared>) -> Result<Response, Problem> {
     let user_id = UserId::new(app.medcards.now());
     let token = app.auth.guest_token(user_id)?;
     app.medcards.ensure_user(user_id, UserKind::Guest).await?;
@@ -55,8 +40,5 @@ pub(super) async fn create_guest(
         token,
     });
     *response.status_mut() = StatusCode::CREATED;
-    if let Some(allowance) = allowance {
-        allowance.tell(response.headers_mut());
-    }
     Ok(response)
 }

@@ -51,6 +51,8 @@ pub(crate) fn all() -> OpenApiRouter<Shared> {
     router
 }
 
+pub(crate) use openapi::limited;
+
 /// Answers where there is no route.
 pub(crate) async fn route_not_found() -> Problem {
     Problem::new(ProblemCode::RouteNotFound).with_detail("the routes are listed at /docs")

@@ -1,14 +1,20 @@
 use axum::extract::State;
 use axum::response::Response;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::schema::{Object, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, Content, Ref, RefOr, Response as Described, ResponseBuilder};
 use utoipa::{OpenApi, ToSchema};
 
 use super::json_bytes;
 use crate::api::Shared;
+use crate::limit::described;
 use crate::problem::{Fault, ProblemBody, ProblemCode};
 
 const PROBLEM_JSON: &str = "application/problem+json";
+
+/// The paths whose calls are counted.
+const LIMITED_PATHS: &str = "/v1/";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -36,8 +42,14 @@ pub(super) fn document() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// Adds what all routes have in common: how tokens are sent, and that any error is a problem.
+/// Adds what all routes have in common: how tokens are sent, how calls count, and that any error is
+/// a problem.
 pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
+    let limits = described(&limited(document));
+    if let Some(description) = &mut document.info.description {
+        description.push_str("\n\n");
+        description.push_str(&limits);
+    }
     let components = document.components.get_or_insert_with(Components::new);
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
@@ -47,7 +59,10 @@ pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
     components
         .responses
         .insert("Problem".to_owned(), RefOr::T(problem()));
-    for item in document.paths.paths.values_mut() {
+    components
+        .responses
+        .insert("RateLimited".to_owned(), RefOr::T(rate_limited()));
+    for (path, item) in &mut document.paths.paths {
         let operations = [&mut item.get, &mut item.post, &mut item.patch];
         for operation in operations.into_iter().flatten() {
             let responses = &mut operation.responses.responses;
@@ -60,10 +75,65 @@ pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
                         .insert(PROBLEM_JSON.to_owned(), RefOr::T(problem_content()));
                 }
             }
+            if path.starts_with(LIMITED_PATHS) {
+                let limited = RefOr::Ref(Ref::from_response_name("RateLimited"));
+                responses.insert("429".to_owned(), limited);
+            }
             let default = RefOr::Ref(Ref::from_response_name("Problem"));
             responses.insert("default".to_owned(), default);
         }
     }
+}
+
+/// The routes whose calls are counted, such as `GET /v1/cases`, in the order of their paths.
+pub(crate) fn limited(document: &utoipa::openapi::OpenApi) -> Vec<String> {
+    let mut routes = Vec::new();
+    for (path, item) in &document.paths.paths {
+        let operations = [
+            ("GET", &item.get),
+            ("PUT", &item.put),
+            ("POST", &item.post),
+            ("DELETE", &item.delete),
+            ("PATCH", &item.patch),
+        ];
+        for (method, operation) in operations {
+            if operation.is_some() && path.starts_with(LIMITED_PATHS) {
+                routes.push(format!("{method} {path}"));
+            }
+        }
+    }
+    routes
+}
+
+fn rate_limited() -> Described {
+    let header = |description: &str, kind| {
+        HeaderBuilder::new()
+            .description(Some(description))
+            .schema(Some(Object::with_type(kind)))
+            .build()
+    };
+    ResponseBuilder::new()
+        .description("`rate_limited`: a quota is used up. `violated-policies` names it.")
+        .header(
+            "ratelimit",
+            header(
+                "What is left of each quota, and in how many seconds it is whole.",
+                Type::String,
+            ),
+        )
+        .header(
+            "ratelimit-policy",
+            header("Each quota, and its window in seconds.", Type::String),
+        )
+        .header(
+            "retry-after",
+            header(
+                "In how many seconds the call may be tried again.",
+                Type::Integer,
+            ),
+        )
+        .content(PROBLEM_JSON, problem_content())
+        .build()
 }
 
 fn problem() -> Described {
