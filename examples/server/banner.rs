@@ -108,10 +108,20 @@ fn guests(guests: Guests) -> &'static str {
 }
 
 fn rate_limit(config: &Config) -> String {
-    match config.rate_limit {
+    let mut text = match config.rate_limit {
         Some(quota) => format!("{quota} for each user, or address without a token"),
         None => "off: MEDCARDS_RATE_LIMIT is off".to_owned(),
+    };
+    for (what, quota) in [
+        ("logins of an address", config.login_limit),
+        ("feedback", config.ai_limit),
+        ("chat", config.chat_limit),
+    ] {
+        if let Some(quota) = quota {
+            text.push_str(&format!("; {what} {quota}"));
+        }
     }
+    text
 }
 
 fn tokens(config: &Config) -> String {

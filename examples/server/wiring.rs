@@ -108,6 +108,9 @@ impl Wired {
             .with_guest_secret(secrets.guests)
             .with_guests(guests)
             .with_quota(config.rate_limit)
+            .with_login_quota(config.login_limit)
+            .with_ai_quota(config.ai_limit)
+            .with_chat_quota(config.chat_limit)
             .with_trusted_proxies(&config.trusted_proxies)
             .with_drain_patience(DRAIN_PATIENCE);
         if let Some(url) = &config.jwks_url {

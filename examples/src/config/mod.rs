@@ -13,6 +13,7 @@ use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
+use medcards::http::HttpConfig;
 use medcards::limit::Quota;
 use medcards::spend::{MicroDollars, Price, SpendBudget};
 use medcards::{Error, ErrorKind, Result};
@@ -49,6 +50,12 @@ pub struct Config {
     pub jwks_url: Option<String>,
     /// How much one client may ask; `None` for no limit.
     pub rate_limit: Option<Quota>,
+    /// How many sessions and guests may begin at one address; `None` for no limit.
+    pub login_limit: Option<Quota>,
+    /// How many feedbacks one client may ask for; `None` for no limit.
+    pub ai_limit: Option<Quota>,
+    /// How often one client may write to the coach; `None` for no limit.
+    pub chat_limit: Option<Quota>,
     /// The networks whose forwarding headers are believed, such as `10.0.0.0/8`.
     pub trusted_proxies: Vec<String>,
     /// Whether anyone may have a guest token.
@@ -136,12 +143,35 @@ impl Config {
             .unwrap_or_else(|| "./medcards-data".into());
         let (log_format, log_filter) = value::log(settings.log.as_deref())?;
         let trusted_proxies = value::list(settings.trusted_proxies.as_deref());
+        let rate_limit = limit(
+            "MEDCARDS_RATE_LIMIT",
+            settings.rate_limit.as_deref(),
+            Some(Quota::DEFAULT),
+        )?;
+        let limit_besides = |name, text: &Option<String>, default| {
+            limit(name, text.as_deref(), rate_limit.map(|_| default))
+        };
         Ok(Self {
             store: StoreSettings::read(&settings, &data)?,
             data,
             budget: budget(&settings)?,
             jwt_secret: jwt_secret(&settings, listen)?,
-            rate_limit: rate_limit(settings.rate_limit.as_deref())?,
+            rate_limit,
+            login_limit: limit_besides(
+                "MEDCARDS_LOGIN_LIMIT",
+                &settings.login_limit,
+                HttpConfig::LOGIN_QUOTA_DEFAULT,
+            )?,
+            ai_limit: limit_besides(
+                "MEDCARDS_AI_LIMIT",
+                &settings.ai_limit,
+                HttpConfig::AI_QUOTA_DEFAULT,
+            )?,
+            chat_limit: limit_besides(
+                "MEDCARDS_CHAT_LIMIT",
+                &settings.chat_limit,
+                HttpConfig::CHAT_QUOTA_DEFAULT,
+            )?,
             guests: value::guests(
                 settings.guests.as_deref(),
                 listen,
@@ -279,13 +309,14 @@ fn jwt_secret(settings: &Settings, listen: SocketAddr) -> Result<Option<SecretSt
     Ok(Some(secret.clone()))
 }
 
-fn rate_limit(text: Option<&str>) -> Result<Option<Quota>> {
+/// Reads a quota, or `off`.
+fn limit(name: &str, text: Option<&str>, default: Option<Quota>) -> Result<Option<Quota>> {
     match text {
-        None => Ok(Some(Quota::DEFAULT)),
+        None => Ok(default),
         Some("off") => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|source: Error| {
             let what = format!("is `{text}`: {}; or off", source.context());
-            wrong("MEDCARDS_RATE_LIMIT", what)
+            wrong(name, what)
         }),
     }
 }

@@ -116,9 +116,23 @@ pub struct Settings {
     #[arg(long, env = "MEDCARDS_JWKS_URL", value_name = "URL")]
     pub jwks_url: Option<String>,
 
-    /// How much one client may ask, such as 100/1m; or off [default: 100/1m]
+    /// How much one client may ask, such as 100/1m; or off, which also turns off the three limits
+    /// below unless they are set [default: 100/1m]
     #[arg(long, env = "MEDCARDS_RATE_LIMIT", value_name = "COUNT/TIME")]
     pub rate_limit: Option<String>,
+
+    /// How many sessions and guests may begin at one address, such as 100/1m; or off
+    /// [default: 100/1m]
+    #[arg(long, env = "MEDCARDS_LOGIN_LIMIT", value_name = "COUNT/TIME")]
+    pub login_limit: Option<String>,
+
+    /// How many feedbacks one client may ask for, such as 60/1m; or off [default: 60/1m]
+    #[arg(long, env = "MEDCARDS_AI_LIMIT", value_name = "COUNT/TIME")]
+    pub ai_limit: Option<String>,
+
+    /// How often one client may write to the coach, such as 20/1m; or off [default: 20/1m]
+    #[arg(long, env = "MEDCARDS_CHAT_LIMIT", value_name = "COUNT/TIME")]
+    pub chat_limit: Option<String>,
 
     /// The networks of your proxies, whose X-Forwarded-For is believed, with commas between
     /// [default: none]
@@ -157,6 +171,9 @@ impl Settings {
             jwt_secret: self.jwt_secret.or(file.jwt_secret),
             jwks_url: self.jwks_url.or(file.jwks_url),
             rate_limit: self.rate_limit.or(file.rate_limit),
+            login_limit: self.login_limit.or(file.login_limit),
+            ai_limit: self.ai_limit.or(file.ai_limit),
+            chat_limit: self.chat_limit.or(file.chat_limit),
             trusted_proxies: self.trusted_proxies.or(file.trusted_proxies),
             guests: self.guests.or(file.guests),
             log: self.log.or(file.log),
@@ -189,6 +206,9 @@ impl Settings {
             jwt_secret: secret(self.jwt_secret),
             jwks_url: text(self.jwks_url),
             rate_limit: text(self.rate_limit),
+            login_limit: text(self.login_limit),
+            ai_limit: text(self.ai_limit),
+            chat_limit: text(self.chat_limit),
             trusted_proxies: text(self.trusted_proxies),
             guests: text(self.guests),
             log: text(self.log),

@@ -52,7 +52,7 @@ fn nothing_set_is_a_server_for_this_machine_without_a_model() {
     assert_eq!(file.to_str(), Some("./medcards-data/medcards.sqlite"));
     assert!(config.uses_folder());
     assert!(matches!(config.ai, Ai::Authored { key_is_set: false }));
-    assert_eq!(config.rate_limit.unwrap().to_string(), "100/1m");
+    assert_eq!(limits(&config), ["100/1m", "100/1m", "60/1m", "20/1m"]);
     assert_eq!(
         (config.guests, config.log_format),
         (Guests::OnLoopback, LogFormat::Fmt)
@@ -67,6 +67,31 @@ fn a_flag_counts_before_the_file_and_the_file_before_the_default() {
     let config = read(&["--config", path, "--rate-limit", "off"]).unwrap();
     assert_eq!((config.listen.port(), config.rate_limit), (9, None));
     assert_eq!(config.jwt_secret.unwrap().expose_secret(), "of the file");
+}
+
+/// The quotas of the client, of logins, of feedback and of chat.
+fn limits(config: &Config) -> [String; 4] {
+    [
+        config.rate_limit,
+        config.login_limit,
+        config.ai_limit,
+        config.chat_limit,
+    ]
+    .map(|quota| quota.map_or("off".to_owned(), |quota| quota.to_string()))
+}
+
+#[test]
+fn each_limit_is_set_for_itself() {
+    let config = read(&["--login-limit", "5/1h", "--ai-limit", "off"]).unwrap();
+    assert_eq!(limits(&config), ["100/1m", "5/1h", "off", "20/1m"]);
+    let config = read(&["--rate-limit", "off"]).unwrap();
+    assert_eq!(limits(&config), ["off"; 4]);
+    let config = read(&["--rate-limit", "off", "--chat-limit", "3/10s"]).unwrap();
+    assert_eq!(limits(&config), ["off", "off", "off", "3/10s"]);
+    let file = file("chat_limit = \"1/1s\"\nlogin_limit = \"\"\nai_limit = \"2/1s\"");
+    let path = file.path().to_str().unwrap();
+    let config = read(&["--config", path, "--ai-limit", "3/1s"]).unwrap();
+    assert_eq!(limits(&config), ["100/1m", "100/1m", "3/1s", "1/1s"]);
 }
 
 #[test]
@@ -115,7 +140,14 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         "",
     );
     check_refused(&["--spend-budget", "5"], &["$5/day", "off"], "");
-    check_refused(&["--rate-limit", "100"], &["100/1m", "off"], "");
+    for (flag, name) in [
+        ("--rate-limit", "MEDCARDS_RATE_LIMIT"),
+        ("--login-limit", "MEDCARDS_LOGIN_LIMIT"),
+        ("--ai-limit", "MEDCARDS_AI_LIMIT"),
+        ("--chat-limit", "MEDCARDS_CHAT_LIMIT"),
+    ] {
+        check_refused(&[flag, "100"], &[name, "100/1m", "off"], "");
+    }
     check_refused(&["--guests", "yes"], &["auto, on or off"], "");
     check_refused(
         &["--listen", "0.0.0.0:1", "--jwt-secret", "short"],
