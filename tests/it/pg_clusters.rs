@@ -5,11 +5,10 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use medcards_tests::pg::{Cluster, Installed};
 
-use crate::harness::PATIENCE;
+use crate::harness::{block_until, processes_in};
 
 /// Does the check with each major version, and names the one that it failed with.
 #[expect(clippy::print_stdout, reason = "shown when a test fails")]
@@ -17,14 +16,6 @@ fn with_each_major(check: impl Fn(&Installed)) {
     for installed in Installed::all() {
         println!("with PostgreSQL {}", installed.major());
         check(&installed);
-    }
-}
-
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited for this: {what}");
-        thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -67,20 +58,6 @@ fn ask_and_stay(mut command: Command, sql: &str) -> (Child, String) {
         .read_line(&mut line)
         .unwrap();
     (client, line.trim_end().to_owned())
-}
-
-/// The processes that work in a folder, by their state.
-fn processes_in(folder: &Path) -> Vec<String> {
-    let mut states = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap() {
-        let process = entry.unwrap().path();
-        if fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == folder) {
-            let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
-            let state = stat.rsplit_once(") ").map(|(_, rest)| rest[..1].to_owned());
-            states.extend(state);
-        }
-    }
-    states
 }
 
 #[test]
@@ -192,7 +169,7 @@ fn a_suspended_cluster_keeps_its_connections_and_answers_when_it_goes_on() {
         cluster.suspend();
         // All of them, that of the client too.
         let data = cluster.data_folder();
-        until("all processes are stopped", || {
+        block_until("all processes are stopped", || {
             processes_in(&data).iter().all(|state| state == "T")
         });
         assert!(processes_in(&data).len() > 5, "the server has children");
@@ -228,7 +205,7 @@ fn a_replica_follows_pauses_resumes_and_takes_over() {
         replica.pause_replay();
         primary.psql("postgres", "insert into t values (11)");
         let wanted = primary.psql("postgres", "select pg_current_wal_lsn()");
-        until("the replica has what it does not show", || {
+        block_until("the replica has what it does not show", || {
             let sql = format!("select pg_last_wal_receive_lsn() >= '{wanted}'");
             replica.psql("postgres", &sql) == "t"
         });
@@ -367,8 +344,8 @@ fn a_killed_test_process_leaves_no_server_and_no_folder() {
     holder.kill().unwrap();
     holder.wait().unwrap();
     for data in &held {
-        until("the server is gone", || processes_in(data).is_empty());
-        until("the folder is gone", || !data.parent().unwrap().exists());
+        block_until("the server is gone", || processes_in(data).is_empty());
+        block_until("the folder is gone", || !data.parent().unwrap().exists());
     }
 }
 

@@ -13,5 +13,9 @@
 pub mod pg;
 pub mod proxy;
 
+mod account;
+mod certificates;
+mod guard;
+mod lock;
 mod port;
 mod wait;

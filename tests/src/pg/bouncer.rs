@@ -6,9 +6,9 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
-use super::cluster::lock;
 use super::database;
-use super::guard::Guard;
+use crate::guard::Guard;
+use crate::lock::lock;
 use crate::port::{self, PORTS_TRIED_MAX};
 use crate::wait::until;
 

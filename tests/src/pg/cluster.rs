@@ -7,14 +7,15 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::account::Account;
 use super::bouncer::Bouncer;
 use super::database::{self, Database};
-use super::guard::Guard;
 use super::installed::Installed;
+use crate::account::Account;
+use crate::guard::Guard;
+use crate::lock::lock;
 use crate::port::{self, PORTS_TRIED_MAX};
 use crate::wait::until;
 
@@ -354,9 +355,4 @@ fn takes_connections(folder: &Path, server: u32) -> bool {
             .lines()
             .nth(7)
             .is_some_and(|state| state.trim() == "ready")
-}
-
-/// Locks, also after a test that held the lock has panicked: what the others do is as good as before.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

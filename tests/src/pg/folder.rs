@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::account::Account;
-use super::guard::Guard;
+use crate::account::Account;
+use crate::guard::Guard;
 
 /// An empty folder that belongs to the account of the servers, which may not read the repository.
 ///

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use super::account::own_user;
+use crate::account::own_user;
 
 /// Names more folders with PostgreSQL programs, separated by colons. They go before all others.
 const FOLDERS_VARIABLE: &str = "MEDCARDS_PG_BINS";

@@ -17,9 +17,6 @@ mod installed;
 mod receiver;
 mod tls;
 
-mod account;
-mod guard;
-
 pub use bouncer::Bouncer;
 pub use cluster::Cluster;
 pub use database::Database;

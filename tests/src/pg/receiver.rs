@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::account::Account;
 use super::cluster::Cluster;
-use super::guard::Guard;
+use crate::account::Account;
+use crate::guard::Guard;
 
 /// The name of the folder within that of the guard.
 const RECEIVED: &str = "received";

@@ -1,28 +1,11 @@
 //! Clusters that speak TLS, and who may come in how.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::account::Account;
 use super::cluster::{Cluster, SETTINGS, configure, copy_template, postgres_guard};
 use super::installed::Installed;
-
-/// How openssl makes the certificates. The server is known as 127.0.0.1 and localhost.
-const OPENSSL: &str = "\
-[req]
-distinguished_name = nobody
-[nobody]
-[ca]
-basicConstraints = critical, CA:TRUE
-keyUsage = critical, keyCertSign
-[server]
-basicConstraints = CA:FALSE
-extendedKeyUsage = serverAuth
-subjectAltName = IP:127.0.0.1, DNS:localhost
-[client]
-basicConstraints = CA:FALSE
-extendedKeyUsage = clientAuth
-";
+use crate::certificates;
 
 /// Who may come in over the network, and how: the first line that fits decides.
 const WHO: &str = "\
@@ -74,7 +57,7 @@ impl Cluster {
     pub fn start_with_tls(installed: &Installed, settings: &[(&str, &str)]) -> (Self, Credentials) {
         let guard = postgres_guard(installed);
         copy_template(installed, guard.folder());
-        make_certificates(guard.folder());
+        certificates::make(guard.folder(), "app_cert");
         fs::write(guard.folder().join("data/pg_hba.conf"), WHO).unwrap();
         configure(guard.folder(), &SETTINGS);
         let tls = [
@@ -92,27 +75,5 @@ impl Cluster {
         );
         cluster.psql("postgres", &roles);
         (cluster, Credentials { folder })
-    }
-}
-
-/// Makes an authority and the certificates that it signs for the server and for `app_cert`.
-fn make_certificates(folder: &Path) {
-    fs::write(folder.join("openssl.cnf"), OPENSSL).unwrap();
-    let openssl = |arguments: &str| {
-        let account = Account::of_servers();
-        account.run(Path::new("openssl"), arguments.split(' '), folder);
-    };
-    let key = "-config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(&format!(
-        "req -x509 {key} -extensions ca -days 30 -subj /CN=ca -keyout ca.key -out ca.crt"
-    ));
-    for (file, name) in [("server", "localhost"), ("client", "app_cert")] {
-        openssl(&format!(
-            "req {key} -subj /CN={name} -keyout {file}.key -out {file}.csr"
-        ));
-        openssl(&format!(
-            "x509 -req -in {file}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 \
-             -extfile openssl.cnf -extensions {file} -out {file}.crt"
-        ));
     }
 }

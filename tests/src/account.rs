@@ -1,4 +1,4 @@
-//! The account that servers run under: they refuse root.
+//! The account that servers run under: PostgreSQL refuses root.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,19 +10,19 @@ use std::process::Command;
 const INSTEAD_OF_ROOT: [&str; 2] = ["postgres", "nobody"];
 
 /// The user that this process runs as.
-pub(super) fn own_user() -> u32 {
+pub(crate) fn own_user() -> u32 {
     fs::metadata("/proc/self").unwrap().uid()
 }
 
 /// A user and its group, or this process's own.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(crate) struct Account {
     instead: Option<(u32, u32)>,
 }
 
 impl Account {
     /// Our own, unless it is root.
-    pub(super) fn of_servers() -> Self {
+    pub(crate) fn of_servers() -> Self {
         let instead = (own_user() == 0).then(|| {
             let users = fs::read_to_string("/etc/passwd").unwrap();
             let ids = |name: &&str| {
@@ -33,13 +33,13 @@ impl Account {
                 Some((fields.next()?, fields.next()?))
             };
             let found = INSTEAD_OF_ROOT.iter().find_map(ids);
-            found.expect("there is a user to run PostgreSQL as, because it refuses root")
+            found.expect("there is a user to run servers as, because some refuse root")
         });
         Self { instead }
     }
 
     /// What to put before a command so that it runs under the account, and ends with its parent.
-    pub(super) fn prefix(&self) -> Vec<String> {
+    pub(crate) fn prefix(&self) -> Vec<String> {
         let mut words = ["setpriv", "--pdeathsig", "KILL"]
             .map(str::to_owned)
             .to_vec();
@@ -52,7 +52,7 @@ impl Account {
     }
 
     /// Runs a program in a folder to its end, and panics with its complaint if it fails.
-    pub(super) fn run<S: AsRef<OsStr>>(
+    pub(crate) fn run<S: AsRef<OsStr>>(
         &self,
         program: &Path,
         arguments: impl IntoIterator<Item = S>,
@@ -75,7 +75,7 @@ impl Account {
     }
 
     /// Gives a file or folder to the account.
-    pub(super) fn give(&self, path: &Path) {
+    pub(crate) fn give(&self, path: &Path) {
         if let Some((user, group)) = self.instead {
             chown(path, Some(user), Some(group)).unwrap();
         }

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use super::account::Account;
+use crate::account::Account;
 use crate::wait::until;
 
 /// What the guard runs.
@@ -18,7 +18,7 @@ const SCRIPT: &str = include_str!("guard.sh");
 /// Dropping it kills the server and removes the folder; so does the end of the test process, however
 /// it comes, because the guard then reads the end of its input.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(crate) struct Guard {
     child: Child,
     /// `None` only while it is dropped.
     orders: Option<ChildStdin>,
@@ -29,11 +29,11 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Makes a folder, for a server that is this command.
-    pub(super) fn new<S: AsRef<OsStr>>(command: impl IntoIterator<Item = S>) -> Self {
+    pub(crate) fn new<S: AsRef<OsStr>>(command: impl IntoIterator<Item = S>) -> Self {
         let account = Account::of_servers();
         let mut child = Command::new("sh")
             .args(["-c", SCRIPT, "guard"])
-            .arg(std::env::temp_dir().join("medcards-pg.XXXXXX"))
+            .arg(std::env::temp_dir().join("medcards-test.XXXXXX"))
             .args(account.prefix())
             .args(command)
             .stdin(Stdio::piped())
@@ -55,18 +55,18 @@ impl Guard {
     }
 
     /// The folder, which belongs to the account of the servers.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// What the server has written.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let bytes = fs::read(self.folder.join("log")).unwrap();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Starts the server, without waiting until it is ready, and returns the id of its process.
-    pub(super) fn start(&mut self) -> u32 {
+    pub(crate) fn start(&mut self) -> u32 {
         assert!(!self.is_running(), "the server runs already");
         self.reap();
         let server = self.order("start").parse().unwrap();
@@ -75,12 +75,12 @@ impl Guard {
     }
 
     /// Whether the server runs, be it suspended.
-    pub(super) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.server.is_some_and(is_running)
     }
 
     /// Kills the server and its children, and waits until they are gone.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let children = self.signal_tree("KILL");
         self.reap();
         until("the children of the server end", || {
@@ -89,7 +89,7 @@ impl Guard {
     }
 
     /// Sends a signal that ends the server, and waits until it has.
-    pub(super) fn stop(&mut self, signal: &str) {
+    pub(crate) fn stop(&mut self, signal: &str) {
         self.signal_tree("CONT");
         self.order(&format!("server {signal}"));
         until("the server stops", || (!self.is_running()).then_some(()));
@@ -97,7 +97,7 @@ impl Guard {
     }
 
     /// Sends a signal to the server and its children, and returns the ids of the children.
-    pub(super) fn signal_tree(&mut self, signal: &str) -> Vec<u32> {
+    pub(crate) fn signal_tree(&mut self, signal: &str) -> Vec<u32> {
         assert!(self.is_running(), "the server does not run");
         let children = self.order(&format!("tree {signal}"));
         children
