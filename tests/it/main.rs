@@ -37,3 +37,5 @@ mod readme;
 mod pg_clusters;
 /// The proxy that breaks what goes over TCP.
 mod pg_network;
+/// The Redis servers that the tests of all crates start.
+mod redis_servers;

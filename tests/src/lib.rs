@@ -1,5 +1,6 @@
 //! Real servers and broken networks for the tests of all crates: [`pg`] starts PostgreSQL clusters,
-//! their replicas and PgBouncer, [`proxy`] breaks what goes over TCP.
+//! their replicas and PgBouncer, [`redis`] starts Redis alone, under Sentinels and as a cluster,
+//! [`proxy`] breaks what goes over TCP.
 //!
 //! Everything here panics with clear words where a test cannot go on. Linux only, because it reads
 //! `/proc`. What has to be installed is installed by `./tests/run`.
@@ -12,6 +13,7 @@
 
 pub mod pg;
 pub mod proxy;
+pub mod redis;
 
 mod account;
 mod certificates;
