@@ -2,13 +2,13 @@
 
 use futures_util::future::join_all;
 use medcards_cache::{Redis, RedisSpendLedger};
+use medcards_core::ReservationId;
 use medcards_core::jiff::civil::{Date, date};
 use medcards_core::memory::MemoryStore;
 use medcards_core::spend::{
     MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, settled_row,
 };
-use medcards_core::testing::{SAMPLE_START, sample_key, sample_model};
-use medcards_core::ReservationId;
+use medcards_core::testing::{SAMPLE_START, sample_key};
 
 use medcards_tests::redis::RedisServer;
 
@@ -78,7 +78,7 @@ async fn reserve(ledger: &Ledger, wish: &Reservation) -> bool {
 
 async fn settle(ledger: &Ledger, wish: &Reservation, micros: u64) {
     let cost = MicroDollars::new(micros);
-    let row = settled_row(DAY, sample_model(), sample_key(1).case_id, cost);
+    let row = settled_row(DAY, sample_key(1).model, sample_key(1).case_id, cost);
     ledger.settle(wish.id, &row).await.unwrap();
 }
 
@@ -121,7 +121,11 @@ async fn processes_together_set_aside_no_more_than_the_budget() {
             granted
         })
     });
-    let granted: u64 = join_all(callers).await.into_iter().map(Result::unwrap).sum();
+    let granted: u64 = join_all(callers)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .sum();
     let mut spent = 0;
     for ledger in &processes {
         spent += booked(ledger).await;
@@ -151,7 +155,10 @@ async fn without_redis_the_ledger_decides_and_what_it_booked_is_handed_in_later(
     assert!(reserve(&ledger, &early).await);
     server.suspend();
     settle(&ledger, &held, 50).await;
-    assert!(!reserve(&ledger, &wish(901)).await, "the ledger knows of 150");
+    assert!(
+        !reserve(&ledger, &wish(901)).await,
+        "the ledger knows of 150"
+    );
     assert!(reserve(&ledger, &wish(850)).await);
     server.resume();
     until("all is handed in", || ledger.pending() == 0).await;
@@ -184,7 +191,7 @@ async fn no_key_of_the_budget_is_without_expiry() {
     let first = wish(600);
     assert!(reserve(&ledger, &first).await);
     settle(&ledger, &first, 600).await;
-    let keys = server.command(&["KEYS", "*spend*"]);
+    let keys = server.command(&["KEYS", "*spend-*"]);
     assert_eq!(keys.lines().count(), 2, "{keys}");
     for key in keys.lines() {
         let left: i64 = server.command(&["TTL", key]).trim().parse().unwrap();
