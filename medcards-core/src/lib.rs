@@ -52,7 +52,8 @@
 //! You want to plug something in: [`case::CaseStore`], [`answer::AnswerStore`],
 //! [`user::UserStore`], [`event::EventLog`], [`feedback::PrecomputedStore`],
 //! [`spend::SpendLedger`] (a backend with all six is a [`store::Store`]), [`cache::Cache`],
-//! [`ai::AiProvider`], [`ai::FeedbackPrompt`], [`lease::FeedbackLeases`], [`limit::RateLimiter`], [`time::Clock`].
+//! [`ai::AiProvider`], [`ai::FeedbackPrompt`], [`leaderboard::Leaderboards`],
+//! [`lease::FeedbackLeases`], [`limit::RateLimiter`], [`time::Clock`].
 //!
 //! You want to change the store of a deployment: [`transfer`] carries everything and compares.
 //!
@@ -104,6 +105,7 @@ pub mod case;
 pub mod event;
 pub mod feedback;
 pub mod id;
+pub mod leaderboard;
 pub mod lease;
 pub mod limit;
 pub mod memory;

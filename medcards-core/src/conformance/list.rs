@@ -3,6 +3,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::cache::Cache;
+use crate::leaderboard::Leaderboards;
 use crate::lease::FeedbackLeases;
 use crate::limit::RateLimiter;
 use crate::spend::SpendLedger;
@@ -37,6 +38,10 @@ pub const LEASE_CHECKS: &[Check<Arc<dyn FeedbackLeases>>] =
 /// All checks of a spend ledger, which are among those of a store.
 pub const LEDGER_CHECKS: &[Check<Arc<dyn SpendLedger>>] =
     crate::__ledger_checks!([crate::__check_table] []);
+
+/// All checks of leaderboards.
+pub const LEADERBOARD_CHECKS: &[Check<Arc<dyn Leaderboards>>] =
+    crate::__leaderboard_checks!([crate::__check_table] []);
 
 /// All checks of a rate limiter.
 pub const LIMITER_CHECKS: &[Check<DrivenLimiter>] =
@@ -107,6 +112,27 @@ macro_rules! ledger_conformance {
         }
 
         $crate::__ledger_checks! { [$crate::__check_tests] [ledger_bare ledger_behind_arc_dyn] }
+    };
+}
+
+/// Expands every check of leaderboards into tests of a backend.
+///
+/// Takes the path of an `async fn() -> (S, G)` that makes fresh, empty boards which go by the
+/// machine's clock, and a guard, which is dropped after the check. Use it in a module of its own;
+/// see [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! leaderboard_conformance {
+    ($make:path) => {
+        async fn conformance_backend() -> (
+            impl $crate::leaderboard::Leaderboards,
+            impl ::core::marker::Sized,
+        ) {
+            $make().await
+        }
+
+        $crate::__leaderboard_checks! {
+            [$crate::__check_tests] [leaderboard_bare leaderboard_behind_arc_dyn]
+        }
     };
 }
 
@@ -355,6 +381,35 @@ macro_rules! __ledger_checks {
                 rows_added_at_once_all_count
                 totals_hold_the_days_asked_for
                 totals_are_sorted
+            }
+        }
+    };
+}
+
+/// Hands the list of all checks of leaderboards to another macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __leaderboard_checks {
+    ([$($then:tt)*] $passed:tt) => {
+        $($then)*! {
+            $passed
+            leaderboards {
+                points_count_on_the_boards_they_belong_to
+                what_nobody_is_on_is_empty
+                equal_points_share_a_rank
+                a_top_has_as_many_as_were_asked_for
+                neighbours_are_those_next_to_me
+                a_batch_counts_once
+                a_batch_applied_by_many_at_once_counts_once
+                a_part_without_gains_moves_the_place
+                batches_that_nobody_may_apply_are_refused
+                cohorts_fill_in_the_order_of_the_log
+                a_rebuild_is_not_seen_before_it_is_switched_in
+                what_was_switched_out_takes_no_more
+                a_rebuild_begun_by_many_is_one
+                a_week_long_over_counts_for_all_time_alone
+                answers_say_what_they_take_into_account
+                boards_agree_with_counting_by_hand
             }
         }
     };

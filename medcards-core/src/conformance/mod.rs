@@ -19,8 +19,9 @@
 //! ```
 //!
 //! The checks are also plain functions, and listed in [`STORE_CHECKS`], [`CACHE_CHECKS`],
-//! [`LEASE_CHECKS`], [`LEDGER_CHECKS`] and [`LIMITER_CHECKS`]. A check panics if the promise is broken. It wants a backend that is fresh,
-//! and a multi-threaded runtime to make its concurrent calls truly concurrent.
+//! [`LEADERBOARD_CHECKS`], [`LEASE_CHECKS`], [`LEDGER_CHECKS`] and [`LIMITER_CHECKS`]. A check panics
+//! if the promise is broken. It wants a backend that is fresh, and a multi-threaded runtime to make
+//! its concurrent calls truly concurrent.
 
 #![expect(
     clippy::missing_panics_doc,
@@ -35,6 +36,7 @@ pub mod answers;
 pub mod cache;
 pub mod cases;
 pub mod events;
+pub mod leaderboards;
 pub mod leases;
 pub mod limiter;
 pub mod precomputed;
@@ -44,10 +46,12 @@ pub mod transfer;
 pub mod users;
 
 pub use list::{
-    CACHE_CHECKS, Check, DrivenLimiter, LEASE_CHECKS, LEDGER_CHECKS, LIMITER_CHECKS, STORE_CHECKS,
+    CACHE_CHECKS, Check, DrivenLimiter, LEADERBOARD_CHECKS, LEASE_CHECKS, LEDGER_CHECKS,
+    LIMITER_CHECKS, STORE_CHECKS,
 };
 #[doc(hidden)]
 pub use run::{
-    cache_bare, cache_behind_arc_dyn, leases_bare, leases_behind_arc_dyn, ledger_bare,
-    ledger_behind_arc_dyn, limiter_bare, limiter_behind_arc_dyn, store_bare, store_behind_arc_dyn,
+    cache_bare, cache_behind_arc_dyn, leaderboard_bare, leaderboard_behind_arc_dyn, leases_bare,
+    leases_behind_arc_dyn, ledger_bare, ledger_behind_arc_dyn, limiter_bare,
+    limiter_behind_arc_dyn, store_bare, store_behind_arc_dyn,
 };

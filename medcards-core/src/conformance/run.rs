@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::DrivenLimiter;
 use crate::cache::Cache;
+use crate::leaderboard::Leaderboards;
 use crate::lease::FeedbackLeases;
 use crate::limit::RateLimiter;
 use crate::spend::SpendLedger;
@@ -52,6 +53,7 @@ runners!(store_bare, store_behind_arc_dyn: Store);
 runners!(cache_bare, cache_behind_arc_dyn: Cache);
 runners!(ledger_bare, ledger_behind_arc_dyn: SpendLedger);
 runners!(leases_bare, leases_behind_arc_dyn: FeedbackLeases);
+runners!(leaderboard_bare, leaderboard_behind_arc_dyn: Leaderboards);
 
 /// Runs a check on a limiter as it is. The guard goes last, also after a panic.
 #[doc(hidden)]

@@ -7,6 +7,7 @@ mod answers;
 mod cache;
 mod cases;
 mod events;
+mod leaderboards;
 mod leases;
 mod limiter;
 mod page;
@@ -16,6 +17,7 @@ mod store;
 mod users;
 
 pub use cache::MemoryCache;
+pub use leaderboards::MemoryLeaderboards;
 pub use leases::MemoryLeases;
 pub use limiter::MemoryRateLimiter;
 pub use store::MemoryStore;

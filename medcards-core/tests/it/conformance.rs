@@ -53,6 +53,19 @@ mod cache_behind_a_plan_without_faults {
     medcards_core::cache_conformance!(make);
 }
 
+mod leaderboards {
+    use std::sync::Arc;
+
+    use medcards_core::memory::MemoryLeaderboards;
+    use medcards_core::time::SystemClock;
+
+    async fn make() -> (MemoryLeaderboards, ()) {
+        (MemoryLeaderboards::new(Arc::new(SystemClock::new())), ())
+    }
+
+    medcards_core::leaderboard_conformance!(make);
+}
+
 mod limiter {
     use std::sync::Arc;
 

@@ -4,6 +4,8 @@
 mod conformance;
 // The doubles that other tests rely on.
 mod doubles;
+// Boards that are fed from a log.
+mod leaderboards;
 // What the backends in memory promise besides.
 mod memory;
 // The tiered resolver.

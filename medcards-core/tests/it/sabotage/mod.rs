@@ -4,6 +4,7 @@
 //! saboteur of its name passes, and thereby fails the test.
 
 mod cache;
+mod leaderboards;
 mod leases;
 mod limiter;
 mod store;
@@ -16,15 +17,21 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use medcards_core::cache::Cache;
 use medcards_core::conformance::leases::LEASE_TTL;
-use medcards_core::conformance::{CACHE_CHECKS, Check, LEASE_CHECKS, LIMITER_CHECKS, STORE_CHECKS};
+use medcards_core::conformance::{
+    CACHE_CHECKS, Check, LEADERBOARD_CHECKS, LEASE_CHECKS, LIMITER_CHECKS, STORE_CHECKS,
+};
+use medcards_core::leaderboard::Leaderboards;
 use medcards_core::lease::FeedbackLeases;
 use medcards_core::limit::RateLimiter;
-use medcards_core::memory::{MemoryCache, MemoryLeases, MemoryRateLimiter, MemoryStore};
+use medcards_core::memory::{
+    MemoryCache, MemoryLeaderboards, MemoryLeases, MemoryRateLimiter, MemoryStore,
+};
 use medcards_core::store::Store;
 use medcards_core::testing::ManualClock;
 use medcards_core::time::SystemClock;
 
 use self::cache::CacheSaboteur;
+use self::leaderboards::LeaderboardSaboteur;
 use self::leases::LeaseSaboteur;
 use self::limiter::LimiterSaboteur;
 use self::store::StoreSaboteur;
@@ -119,6 +126,17 @@ async fn every_check_of_leases_can_fail() {
     assert_eq!(survivors(LEASE_CHECKS, leases).await, [""; 0]);
 }
 
+fn sabotaged_boards(promise: &'static str) -> Arc<dyn Leaderboards> {
+    let boards = MemoryLeaderboards::new(Arc::new(SystemClock::new()));
+    Arc::new(LeaderboardSaboteur::new(boards, promise))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_check_of_leaderboards_can_fail() {
+    let survivors = survivors(LEADERBOARD_CHECKS, sabotaged_boards);
+    assert_eq!(survivors.await, [""; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_check_of_a_limiter_can_fail() {
     let survivors = survivors(LIMITER_CHECKS, |promise| {
@@ -145,6 +163,9 @@ async fn a_saboteur_without_a_promise_to_break_passes_every_check() {
     }
     for check in LEASE_CHECKS {
         (check.run)(leases("nothing")).await;
+    }
+    for check in LEADERBOARD_CHECKS {
+        (check.run)(sabotaged_boards("nothing")).await;
     }
     for check in LIMITER_CHECKS {
         let clock = Arc::new(ManualClock::default());

@@ -1,0 +1,212 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+use super::gain::batches;
+use super::{
+    Applied, Edition, EditionProgress, Gain, Leaderboards, Progress, SpecialtyName, gains_of,
+};
+use crate::case::{CaseStore, CaseVersion};
+use crate::event::{EVENTS_PER_READ_MAX, Event, EventBody, EventLog, LogPosition};
+use crate::id::CaseId;
+use crate::store::Store;
+use crate::{Error, ErrorKind, Result};
+
+/// How many versions of cases have their specialty remembered, at about 100 bytes each. A version
+/// never changes, so that a forgotten one costs a read.
+const REMEMBERED_SPECIALTIES_MAX: usize = 50_000;
+
+/// Carries what the log says to boards, a part at a time. A [`BoardKeeper`](super::BoardKeeper)
+/// does it for as long as a process lives.
+///
+/// It remembers nothing of how far it has come: the boards say so.
+pub struct BoardFeed {
+    store: Arc<dyn Store>,
+    boards: Arc<dyn Leaderboards>,
+    specialties: Cache<(CaseId, CaseVersion), Option<SpecialtyName>>,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FeedStep {
+    /// How many events count now that did not before.
+    pub events: u64,
+    /// How many gains were among them.
+    pub gains: u64,
+    /// Whether another process was faster, so that some of the work was in vain.
+    pub was_overtaken: bool,
+    /// Whether a rebuild was begun.
+    pub began_rebuild: bool,
+    /// Whether a rebuild was switched in.
+    pub switched: bool,
+    /// Whether the log has nothing more, as of this step.
+    pub is_caught_up: bool,
+}
+
+impl BoardFeed {
+    /// Carries the log of this store to these boards.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, boards: Arc<dyn Leaderboards>) -> Self {
+        Self {
+            store,
+            boards,
+            specialties: Cache::new(REMEMBERED_SPECIALTIES_MAX),
+        }
+    }
+
+    /// The boards that are fed.
+    #[must_use]
+    pub fn boards(&self) -> &Arc<dyn Leaderboards> {
+        &self.boards
+    }
+
+    /// Carries at most [`EVENTS_PER_READ_MAX`] events to each edition. Begins a rebuild if there is
+    /// no whole current edition, and switches the next one in when it has caught up.
+    ///
+    /// # Errors
+    /// Those of the store and of the boards. What was applied before counts.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves each batch either applied whole or not at all.
+    pub async fn step(&self) -> Result<FeedStep> {
+        let progress = self.boards.progress().await?;
+        self.step_from(progress).await
+    }
+
+    /// The same after [`verify`](Leaderboards::verify).
+    ///
+    /// # Errors
+    /// As for [`step`](Self::step).
+    ///
+    /// # Cancel safety
+    /// As for [`step`](Self::step).
+    pub async fn verify_and_step(&self) -> Result<FeedStep> {
+        let progress = self.boards.verify().await?;
+        self.step_from(progress).await
+    }
+
+    async fn step_from(&self, mut progress: Progress) -> Result<FeedStep> {
+        let mut step = FeedStep::default();
+        let whole = |edition: Option<EditionProgress>| edition.filter(|progress| progress.is_whole);
+        let is_served = whole(progress.current).is_some();
+        let is_filled = whole(progress.next).is_some();
+        if !is_filled && (!is_served || progress.next.is_some()) {
+            progress = self.boards.begin_rebuild().await?;
+            step.began_rebuild = true;
+        }
+        let mut is_caught_up = true;
+        if let Some(current) = whole(progress.current) {
+            is_caught_up &= self.carry(current, &mut step).await?.is_some();
+        }
+        if let Some(next) = whole(progress.next) {
+            match self.carry(next, &mut step).await? {
+                Some(position) => {
+                    step.switched = self.boards.switch(next.edition, position).await?
+                }
+                None => is_caught_up = false,
+            }
+        }
+        step.is_caught_up = is_caught_up && !step.was_overtaken;
+        Ok(step)
+    }
+
+    /// Carries events to one edition, and says where it stands if there are no more.
+    async fn carry(
+        &self,
+        edition: EditionProgress,
+        step: &mut FeedStep,
+    ) -> Result<Option<LogPosition>> {
+        let from = edition.position;
+        let events = self.store.read_events(from, EVENTS_PER_READ_MAX).await?;
+        let Some(last) = events.last().map(|event| event.position) else {
+            return Ok(Some(from));
+        };
+        let specialties = self.specialties_of(&events).await?;
+        let gains = gains_of(&events, |case_id, version| {
+            specialties.get(&(case_id, version)).cloned().flatten()
+        });
+        self.apply(edition.edition, from, last, &gains, step)
+            .await?;
+        if !step.was_overtaken {
+            step.events += events.len() as u64;
+            step.gains += gains.len() as u64;
+        }
+        Ok(None)
+    }
+
+    async fn apply(
+        &self,
+        edition: Edition,
+        from: LogPosition,
+        to: LogPosition,
+        gains: &[Gain],
+        step: &mut FeedStep,
+    ) -> Result<()> {
+        for batch in batches(from, to, gains) {
+            match self.boards.apply(edition, &batch).await? {
+                Applied::Done => {}
+                Applied::Elsewhere(_) | Applied::Gone => {
+                    // The next step asks where everything stands.
+                    step.was_overtaken = true;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The specialties of the cases that were answered right, each read once.
+    async fn specialties_of(
+        &self,
+        events: &[Event],
+    ) -> Result<HashMap<(CaseId, CaseVersion), Option<SpecialtyName>>> {
+        let mut specialties = HashMap::new();
+        for event in events {
+            let EventBody::AnswerRecorded { answer } = &event.body else {
+                continue;
+            };
+            let key = (answer.case_id, answer.case_version);
+            if answer.is_correct && !specialties.contains_key(&key) {
+                specialties.insert(key, self.specialty_of(key).await?);
+            }
+        }
+        Ok(specialties)
+    }
+
+    async fn specialty_of(&self, key: (CaseId, CaseVersion)) -> Result<Option<SpecialtyName>> {
+        if let Some(known) = self.specialties.get(&key) {
+            return Ok(known);
+        }
+        let (case_id, version) = key;
+        let found = self.store.find_case(case_id, Some(version)).await?;
+        // Not to be guessed: another process, or a rebuild, would count it otherwise.
+        let case = found.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Corrupt,
+                "feed leaderboards",
+                "an answer's case version is missing in the store",
+            )
+        })?;
+        let specialty = case.content.specialty().map(SpecialtyName::new);
+        self.specialties.insert(key, specialty.clone());
+        Ok(specialty)
+    }
+}
+
+impl fmt::Debug for BoardFeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoardFeed")
+            .field("store", &self.store)
+            .field("boards", &self.boards)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for BoardFeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BoardFeed({} to {})", self.store, self.boards)
+    }
+}

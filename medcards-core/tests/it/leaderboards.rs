@@ -1,0 +1,293 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use medcards_core::answer::AnswerStore;
+use medcards_core::case::CaseStore;
+use medcards_core::event::{EVENTS_PER_READ_MAX, EventLog, LogPosition};
+use medcards_core::leaderboard::{
+    Board, BoardFeed, BoardKeeper, Cohort, FeedStep, Leaderboards, Period, STANDINGS_MAX,
+    SpecialtyName, Standing, Week,
+};
+use medcards_core::memory::{MemoryLeaderboards, MemoryStore};
+use medcards_core::testing::{
+    FaultPlan, Faulty, ManualClock, Operation, SAMPLE_START, sample_answer, sample_record,
+    sample_user_id,
+};
+use medcards_core::time::Clock;
+use medcards_core::user::{User, UserKind, UserStore};
+use medcards_core::{ErrorKind, Timestamp, UserId};
+
+const WORKS: &str = "memory does as it is asked";
+
+/// A store with students who answer, right or wrong.
+struct School {
+    store: MemoryStore,
+    cases: Vec<Arc<medcards_core::case::Case>>,
+}
+
+const SPECIALTIES: [Option<&str>; 3] = [Some("Cardiology"), Some("NEUROLOGY"), None];
+
+impl School {
+    /// Of the cases, those with an even number are answered right, and each two are of a specialty.
+    async fn new() -> Self {
+        let store = MemoryStore::new();
+        let mut cases = Vec::new();
+        for n in 0..6 {
+            let mut record = sample_record(if n % 2 == 0 { 4 * n } else { 4 * n + 1 });
+            record.specialty = SPECIALTIES[n as usize / 2].map(str::to_owned);
+            let content = vec![record.try_into().expect(WORKS)];
+            let published = store.publish(content, SAMPLE_START).await.expect(WORKS);
+            let case = store
+                .find_case(published[0].case_id, None)
+                .await
+                .expect(WORKS);
+            cases.push(case.expect(WORKS));
+        }
+        Self { store, cases }
+    }
+
+    async fn answer(&self, n: u32, case: usize, at: Timestamp) {
+        let user = User::new(sample_user_id(n), UserKind::Guest, SAMPLE_START);
+        self.store.ensure_user(user).await.expect(WORKS);
+        let answer = sample_answer(sample_user_id(n), &self.cases[case], at);
+        assert_eq!(answer.is_correct, case % 2 == 0);
+        self.store.record_answer(answer).await.expect(WORKS);
+    }
+
+    /// Many answers of two weeks, the same each time.
+    async fn answers(&self, count: u32) {
+        for n in 0..count {
+            let hash = n.wrapping_mul(0x9e37_79b1) >> 8;
+            let at = SAMPLE_START + Duration::from_hours(u64::from(hash % 336));
+            let (user, case) = (hash % 97 * (hash % 3), (hash / 7 % 6) as usize);
+            self.answer(user, case, at).await;
+        }
+    }
+
+    async fn end(&self) -> LogPosition {
+        let mut end = LogPosition::START;
+        loop {
+            let events = self.store.read_events(end, EVENTS_PER_READ_MAX).await;
+            match events.expect(WORKS).last() {
+                Some(last) => end = last.position,
+                None => return end,
+            }
+        }
+    }
+}
+
+fn boards() -> Arc<MemoryLeaderboards> {
+    let clock = Arc::new(ManualClock::default());
+    Arc::new(MemoryLeaderboards::new(clock))
+}
+
+/// Everything that boards say.
+async fn everything(boards: &dyn Leaderboards) -> (Vec<Vec<Standing>>, Vec<Option<Cohort>>) {
+    let weeks = [0, 7].map(|days| Week::of(SAMPLE_START + Duration::from_hours(24 * days)));
+    let periods = [
+        Period::AllTime,
+        Period::Week(weeks[0]),
+        Period::Week(weeks[1]),
+    ];
+    let (mut tops, mut cohorts) = (Vec::new(), Vec::new());
+    for period in periods {
+        for specialty in [None, Some("cardiology"), Some("neurology"), Some("surgery")] {
+            let specialty = specialty.map(SpecialtyName::new);
+            let board = Board { period, specialty };
+            let top = boards.top(&board, STANDINGS_MAX).await.expect(WORKS);
+            tops.push(top.standings);
+        }
+    }
+    for week in weeks {
+        for n in 0..100 {
+            let mut cohort = boards.cohort(week, sample_user_id(n)).await.expect(WORKS);
+            if let Some(cohort) = &mut cohort {
+                cohort.as_of = Default::default();
+            }
+            cohorts.push(cohort);
+        }
+    }
+    (tops, cohorts)
+}
+
+/// Feeds until there is nothing more.
+async fn feed(feed: &BoardFeed) -> FeedStep {
+    loop {
+        let step = feed.step().await.expect(WORKS);
+        if step.is_caught_up {
+            return step;
+        }
+    }
+}
+
+async fn wait_for(boards: &dyn Leaderboards, position: LogPosition) {
+    let stands = async || {
+        let progress = boards.progress().await.expect(WORKS);
+        let is_there = progress.current.is_some_and(|it| it.position == position);
+        is_there && progress.next.is_none()
+    };
+    while !stands().await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn boards_show_what_the_log_says() {
+    let school = School::new().await;
+    school.answers(2_500).await;
+    let boards = boards();
+    feed(&BoardFeed::new(
+        Arc::new(school.store.clone()),
+        Arc::clone(&boards) as _,
+    ))
+    .await;
+
+    let mut points: HashMap<(Option<&str>, UserId), u64> = HashMap::new();
+    let events = school.store.read_events(LogPosition::START, 1_000);
+    let mut events = events.await.unwrap();
+    while let Some(last) = events.last() {
+        let more = school.store.read_events(last.position, 1_000).await;
+        let more = more.unwrap();
+        if more.is_empty() {
+            break;
+        }
+        events.extend(more);
+    }
+    for event in &events {
+        let medcards_core::event::EventBody::AnswerRecorded { answer } = &event.body else {
+            continue;
+        };
+        let mut cases = school.cases.iter();
+        let case = cases.find(|case| case.id == answer.case_id).unwrap();
+        if answer.is_correct {
+            *points.entry((None, answer.user_id)).or_default() += 1;
+            if let Some(specialty) = case.content.specialty() {
+                *points.entry((Some(specialty), answer.user_id)).or_default() += 1;
+            }
+        }
+    }
+    for specialty in [None, Some("Cardiology"), Some("NEUROLOGY")] {
+        let board = Board {
+            period: Period::AllTime,
+            specialty: specialty.map(SpecialtyName::new),
+        };
+        let top = boards.top(&board, STANDINGS_MAX).await.unwrap();
+        assert!(top.as_of.is_complete);
+        let of_board = points.iter().filter(|((of, _), _)| *of == specialty);
+        assert_eq!(of_board.count() as u64, top.members);
+        for standing in &top.standings {
+            assert_eq!(points[&(specialty, standing.user_id)], standing.points);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_keepers_count_each_point_once() {
+    let school = School::new().await;
+    let alone = boards();
+    let shared = boards();
+    let store = Arc::new(school.store.clone());
+    let start = || BoardKeeper::start(Arc::clone(&store) as _, Arc::clone(&shared) as _);
+    let keepers = [start(), start(), start()];
+    school.answers(3_000).await;
+    wait_for(&*shared, school.end().await).await;
+    feed(&BoardFeed::new(
+        Arc::clone(&store) as _,
+        Arc::clone(&alone) as _,
+    ))
+    .await;
+    let expected = everything(&*alone).await;
+    assert_eq!(everything(&*shared).await, expected);
+
+    keepers[0].rebuild().await.unwrap();
+    wait_for(&*shared, school.end().await).await;
+    assert_eq!(everything(&*shared).await, expected);
+    let counts = keepers.each_ref().map(BoardKeeper::counts);
+    let rebuilds: u64 = counts.iter().map(|counts| counts.rebuilds).sum();
+    assert_eq!(rebuilds, 2, "{counts:?}");
+    for keeper in &keepers {
+        keeper.stop().await;
+    }
+    school.answer(1, 0, SAMPLE_START).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(everything(&*shared).await, expected, "they have stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keeper_goes_on_after_the_store_failed() {
+    let school = School::new().await;
+    school.answers(500).await;
+    let plan = FaultPlan::new();
+    plan.fail_next(Operation::ReadEvents, 40, ErrorKind::Unavailable);
+    let store = Arc::new(Faulty::new(school.store.clone(), plan));
+    let boards = boards();
+    let keeper = BoardKeeper::start(store, Arc::clone(&boards) as _);
+    wait_for(&*boards, school.end().await).await;
+    let counts = keeper.counts();
+    assert_eq!(counts.failures, 40);
+    assert!(counts.events >= 500, "{counts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keeper_stops_when_nobody_holds_it() {
+    let school = School::new().await;
+    let boards = boards();
+    let keeper = BoardKeeper::start(Arc::new(school.store.clone()), Arc::clone(&boards) as _);
+    wait_for(&*boards, school.end().await).await;
+    drop(keeper);
+    while Arc::strong_count(&boards) > 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn boards_in_memory_without_room_leave_out_who_is_new_and_say_so() {
+    let school = School::new().await;
+    for n in 0..10 {
+        school.answer(n, 4, SAMPLE_START).await;
+    }
+    for _ in 0..3 {
+        school.answer(0, 4, SAMPLE_START).await;
+    }
+    let clock = Arc::new(ManualClock::default());
+    // All time, week and cohort: three places for each.
+    let boards = Arc::new(MemoryLeaderboards::with_places_max(12, clock));
+    feed(&BoardFeed::new(
+        Arc::new(school.store.clone()),
+        Arc::clone(&boards) as _,
+    ))
+    .await;
+    let board = Board::overall(Period::AllTime);
+    let top = boards.top(&board, 10).await.unwrap();
+    let points: Vec<_> = top.standings.iter().map(|it| it.points).collect();
+    assert_eq!((points, top.members), (vec![4, 1, 1, 1], 4));
+    assert!(!top.as_of.is_complete);
+}
+
+#[tokio::test]
+async fn boards_of_a_week_are_gone_when_they_are_not_kept_any_more() {
+    let school = School::new().await;
+    school.answer(1, 0, SAMPLE_START).await;
+    let clock = Arc::new(ManualClock::default());
+    let boards = Arc::new(MemoryLeaderboards::new(Arc::clone(&clock) as _));
+    feed(&BoardFeed::new(
+        Arc::new(school.store.clone()),
+        Arc::clone(&boards) as _,
+    ))
+    .await;
+    let week = Week::of(SAMPLE_START);
+    let members = async |period| {
+        let top = boards.top(&Board::overall(period), 1).await.unwrap();
+        top.members
+    };
+    let left = Duration::try_from(week.kept_until().duration_since(clock.now())).unwrap();
+    clock.advance(left - Duration::from_micros(1));
+    assert_eq!(members(Period::Week(week)).await, 1);
+    let user_id = sample_user_id(1);
+    assert!(boards.cohort(week, user_id).await.unwrap().is_some());
+    clock.advance(Duration::from_micros(1));
+    assert_eq!(members(Period::Week(week)).await, 0);
+    assert!(boards.cohort(week, user_id).await.unwrap().is_none());
+    assert_eq!(members(Period::AllTime).await, 1);
+}
