@@ -48,6 +48,10 @@ scale *arguments:
 autosave-replay log *arguments:
     ./tests/autosave-replay {{log}} {{arguments}}
 
+# Records anew what @upstash/ratelimit decides, which our rate limiters must decide as well.
+upstash:
+    ./tests/upstash/record
+
 # Compares with the baselines.
 bench:
     cargo bench -p medcards-benches

@@ -26,6 +26,9 @@ mod strangers;
 /// One trace of requests, played on every kind of store.
 mod trace;
 
+/// The decisions of another rate limiter, call by call.
+mod upstash;
+
 /// The cases that come with the server.
 mod deck;
 /// Who depends on whom, and what must be in no file.
