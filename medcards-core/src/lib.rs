@@ -53,7 +53,7 @@
 //! [`user::UserStore`], [`event::EventLog`], [`feedback::PrecomputedStore`],
 //! [`spend::SpendLedger`] (a backend with all six is a [`store::Store`]), [`cache::Cache`],
 //! [`ai::AiProvider`], [`ai::FeedbackPrompt`], [`leaderboard::Leaderboards`],
-//! [`lease::FeedbackLeases`], [`limit::RateLimiter`], [`time::Clock`].
+//! [`lease::FeedbackLeases`], [`limit::RateLimiter`], [`session::SessionStore`], [`time::Clock`].
 //!
 //! You want to change the store of a deployment: [`transfer`] carries everything and compares.
 //!
@@ -110,6 +110,7 @@ pub mod lease;
 pub mod limit;
 pub mod memory;
 pub mod metric;
+pub mod session;
 pub mod shard;
 pub mod spend;
 pub mod store;

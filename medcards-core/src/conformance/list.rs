@@ -6,6 +6,7 @@ use crate::cache::Cache;
 use crate::leaderboard::Leaderboards;
 use crate::lease::FeedbackLeases;
 use crate::limit::RateLimiter;
+use crate::session::SessionStore;
 use crate::spend::SpendLedger;
 use crate::store::Store;
 use crate::testing::ManualClock;
@@ -42,6 +43,10 @@ pub const LEDGER_CHECKS: &[Check<Arc<dyn SpendLedger>>] =
 /// All checks of leaderboards.
 pub const LEADERBOARD_CHECKS: &[Check<Arc<dyn Leaderboards>>] =
     crate::__leaderboard_checks!([crate::__check_table] []);
+
+/// All checks of a store of sessions.
+pub const SESSION_CHECKS: &[Check<Arc<dyn SessionStore>>] =
+    crate::__session_checks!([crate::__check_table] []);
 
 /// All checks of a rate limiter.
 pub const LIMITER_CHECKS: &[Check<DrivenLimiter>] =
@@ -132,6 +137,27 @@ macro_rules! leaderboard_conformance {
 
         $crate::__leaderboard_checks! {
             [$crate::__check_tests] [leaderboard_bare leaderboard_behind_arc_dyn]
+        }
+    };
+}
+
+/// Expands every check of a store of sessions into tests of a backend.
+///
+/// Takes the path of an `async fn() -> (S, G)` that makes a fresh, empty backend and a guard, which
+/// is dropped after the check. Use it in a module of its own; see
+/// [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! session_conformance {
+    ($make:path) => {
+        async fn conformance_backend() -> (
+            impl $crate::session::SessionStore,
+            impl ::core::marker::Sized,
+        ) {
+            $make().await
+        }
+
+        $crate::__session_checks! {
+            [$crate::__check_tests] [session_bare session_behind_arc_dyn]
         }
     };
 }
@@ -410,6 +436,35 @@ macro_rules! __leaderboard_checks {
                 a_week_long_over_counts_for_all_time_alone
                 answers_say_what_they_take_into_account
                 boards_agree_with_counting_by_hand
+            }
+        }
+    };
+}
+
+/// Hands the list of all checks of a store of sessions to another macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __session_checks {
+    ([$($then:tt)*] $passed:tt) => {
+        $($then)*! {
+            $passed
+            sessions {
+                a_new_session_is_found_as_it_was_given
+                a_session_begun_again_stays_as_it_is
+                a_session_lives_a_day_after_its_last_use
+                a_use_moves_the_end_for_all
+                a_clock_set_back_ends_nothing_earlier
+                a_session_ends_after_thirty_days
+                an_expired_session_is_neither_found_nor_listed
+                sessions_are_listed_newest_first
+                a_revoked_session_is_not_found
+                a_session_of_another_user_goes_on
+                all_sessions_of_a_user_are_revoked_together
+                nobody_finds_what_was_revoked
+                many_may_use_a_session_at_once
+                one_session_too_many_ends_the_oldest
+                an_expired_session_takes_no_place
+                sessions_begun_at_once_are_no_more_than_allowed
             }
         }
     };

@@ -19,9 +19,9 @@
 //! ```
 //!
 //! The checks are also plain functions, and listed in [`STORE_CHECKS`], [`CACHE_CHECKS`],
-//! [`LEADERBOARD_CHECKS`], [`LEASE_CHECKS`], [`LEDGER_CHECKS`] and [`LIMITER_CHECKS`]. A check panics
-//! if the promise is broken. It wants a backend that is fresh, and a multi-threaded runtime to make
-//! its concurrent calls truly concurrent.
+//! [`LEADERBOARD_CHECKS`], [`LEASE_CHECKS`], [`LEDGER_CHECKS`], [`LIMITER_CHECKS`] and
+//! [`SESSION_CHECKS`]. A check panics if the promise is broken. It wants a backend that is fresh, and
+//! a multi-threaded runtime to make its concurrent calls truly concurrent.
 
 #![expect(
     clippy::missing_panics_doc,
@@ -41,17 +41,18 @@ pub mod leases;
 pub mod limiter;
 pub mod precomputed;
 pub mod search;
+pub mod sessions;
 pub mod spend;
 pub mod transfer;
 pub mod users;
 
 pub use list::{
     CACHE_CHECKS, Check, DrivenLimiter, LEADERBOARD_CHECKS, LEASE_CHECKS, LEDGER_CHECKS,
-    LIMITER_CHECKS, STORE_CHECKS,
+    LIMITER_CHECKS, SESSION_CHECKS, STORE_CHECKS,
 };
 #[doc(hidden)]
 pub use run::{
     cache_bare, cache_behind_arc_dyn, leaderboard_bare, leaderboard_behind_arc_dyn, leases_bare,
     leases_behind_arc_dyn, ledger_bare, ledger_behind_arc_dyn, limiter_bare,
-    limiter_behind_arc_dyn, store_bare, store_behind_arc_dyn,
+    limiter_behind_arc_dyn, session_bare, session_behind_arc_dyn, store_bare, store_behind_arc_dyn,
 };

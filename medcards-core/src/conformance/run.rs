@@ -6,6 +6,7 @@ use crate::cache::Cache;
 use crate::leaderboard::Leaderboards;
 use crate::lease::FeedbackLeases;
 use crate::limit::RateLimiter;
+use crate::session::SessionStore;
 use crate::spend::SpendLedger;
 use crate::store::Store;
 use crate::testing::ManualClock;
@@ -54,6 +55,7 @@ runners!(cache_bare, cache_behind_arc_dyn: Cache);
 runners!(ledger_bare, ledger_behind_arc_dyn: SpendLedger);
 runners!(leases_bare, leases_behind_arc_dyn: FeedbackLeases);
 runners!(leaderboard_bare, leaderboard_behind_arc_dyn: Leaderboards);
+runners!(session_bare, session_behind_arc_dyn: SessionStore);
 
 /// Runs a check on a limiter as it is. The guard goes last, also after a panic.
 #[doc(hidden)]

@@ -12,6 +12,7 @@ mod leases;
 mod limiter;
 mod page;
 mod precomputed;
+mod sessions;
 mod spend;
 mod store;
 mod users;

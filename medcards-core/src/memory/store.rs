@@ -5,10 +5,12 @@ use super::answers::Answers;
 use super::cases::Cases;
 use super::events::Log;
 use super::precomputed::Precomputed;
+use super::sessions::Sessions;
 use super::spend::Ledger;
 use super::users::Users;
 
-/// A store in the memory of this process: it has every store ability, and forgets all at its end.
+/// A store in the memory of this process: it has every store ability, keeps sessions
+/// too, and forgets all at its end.
 ///
 /// Cloning it gives another handle on the same data. One lock guards everything, so each call is
 /// one transaction, done before its future first yields.
@@ -25,6 +27,7 @@ pub(super) struct State {
     pub(super) ledger: Ledger,
     pub(super) log: Log,
     pub(super) precomputed: Precomputed,
+    pub(super) sessions: Sessions,
     pub(super) users: Users,
 }
 

@@ -18,6 +18,7 @@ use crate::feedback::{
 use crate::id::{AnswerId, CaseId, ReservationId, UserId};
 use crate::lease::{FeedbackLeases, Fence, Lease, LeaseEnd, LeaseHold, LeaseTurn, LeaseView};
 use crate::limit::{LimitDecision, LimitKey, LimitedCall, Quota, RateLimiter};
+use crate::session::{Session, SessionKey, SessionStore};
 use crate::spend::{
     Price, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
 };
@@ -37,6 +38,7 @@ pub enum Operation {
     CachePut,
     CacheRemove,
     CheckLimit,
+    CreateSession,
     EndLease,
     EnsureUser,
     FindAnswer,
@@ -49,6 +51,7 @@ pub enum Operation {
     ListCases,
     ListFeedback,
     ListKeys,
+    ListSessions,
     MoveCursor,
     NextCase,
     Publish,
@@ -58,10 +61,13 @@ pub enum Operation {
     RecordAnswer,
     Reserve,
     ReviewFeedback,
+    RevokeSession,
+    RevokeSessions,
     Settle,
     SpendTotals,
     StreamReply,
     TakeLease,
+    TouchSession,
     UpdateSettings,
     UserStats,
 }
@@ -585,6 +591,35 @@ impl<T: RateLimiter> RateLimiter for Faulty<T> {
         self.plan
             .apply(Operation::CheckLimit, self.inner.check(key, quota, cost))
             .await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<T: SessionStore> SessionStore for Faulty<T> {
+    async fn create_session(&self, session: &Session) -> Result<Vec<SessionKey>> {
+        let call = self.inner.create_session(session);
+        self.plan.apply(Operation::CreateSession, call).await
+    }
+
+    async fn touch_session(&self, key: &SessionKey, now: Timestamp) -> Result<Option<Session>> {
+        let call = self.inner.touch_session(key, now);
+        self.plan.apply(Operation::TouchSession, call).await
+    }
+
+    async fn list_sessions(&self, user_id: UserId, now: Timestamp) -> Result<Vec<Session>> {
+        let call = self.inner.list_sessions(user_id, now);
+        self.plan.apply(Operation::ListSessions, call).await
+    }
+
+    async fn revoke_session(&self, user_id: UserId, key: &SessionKey) -> Result<bool> {
+        let call = self.inner.revoke_session(user_id, key);
+        self.plan.apply(Operation::RevokeSession, call).await
+    }
+
+    async fn revoke_sessions(&self, user_id: UserId) -> Result<Vec<SessionKey>> {
+        let call = self.inner.revoke_sessions(user_id);
+        self.plan.apply(Operation::RevokeSessions, call).await
     }
 }
 

@@ -7,6 +7,7 @@ mod cache;
 mod leaderboards;
 mod leases;
 mod limiter;
+mod sessions;
 mod store;
 
 use std::panic::AssertUnwindSafe;
@@ -18,7 +19,8 @@ use futures_util::FutureExt;
 use medcards_core::cache::Cache;
 use medcards_core::conformance::leases::LEASE_TTL;
 use medcards_core::conformance::{
-    CACHE_CHECKS, Check, LEADERBOARD_CHECKS, LEASE_CHECKS, LIMITER_CHECKS, STORE_CHECKS,
+    CACHE_CHECKS, Check, LEADERBOARD_CHECKS, LEASE_CHECKS, LIMITER_CHECKS, SESSION_CHECKS,
+    STORE_CHECKS,
 };
 use medcards_core::leaderboard::Leaderboards;
 use medcards_core::lease::FeedbackLeases;
@@ -26,6 +28,7 @@ use medcards_core::limit::RateLimiter;
 use medcards_core::memory::{
     MemoryCache, MemoryLeaderboards, MemoryLeases, MemoryRateLimiter, MemoryStore,
 };
+use medcards_core::session::SessionStore;
 use medcards_core::store::Store;
 use medcards_core::testing::ManualClock;
 use medcards_core::time::SystemClock;
@@ -34,6 +37,7 @@ use self::cache::CacheSaboteur;
 use self::leaderboards::LeaderboardSaboteur;
 use self::leases::LeaseSaboteur;
 use self::limiter::LimiterSaboteur;
+use self::sessions::SessionSaboteur;
 use self::store::StoreSaboteur;
 
 /// How often a check may miss its saboteur: some look for races, which do not happen each time.
@@ -148,6 +152,14 @@ async fn every_check_of_a_limiter_can_fail() {
     assert_eq!(survivors.await, [""; 0]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_check_of_sessions_can_fail() {
+    let survivors = survivors(SESSION_CHECKS, |promise| {
+        Arc::new(SessionSaboteur::new(MemoryStore::new(), promise)) as Arc<dyn SessionStore>
+    });
+    assert_eq!(survivors.await, [""; 0]);
+}
+
 /// Without this, a saboteur that breaks everything would prove nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_saboteur_without_a_promise_to_break_passes_every_check() {
@@ -166,6 +178,10 @@ async fn a_saboteur_without_a_promise_to_break_passes_every_check() {
     }
     for check in LEADERBOARD_CHECKS {
         (check.run)(sabotaged_boards("nothing")).await;
+    }
+    for check in SESSION_CHECKS {
+        let saboteur = SessionSaboteur::new(MemoryStore::new(), "nothing");
+        (check.run)(Arc::new(saboteur)).await;
     }
     for check in LIMITER_CHECKS {
         let clock = Arc::new(ManualClock::default());
