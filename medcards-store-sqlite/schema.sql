@@ -100,6 +100,19 @@ CREATE TABLE precomputed_feedback (
 
 CREATE INDEX precomputed_feedback_by_review ON precomputed_feedback (review, position);
 
+CREATE TABLE sessions (
+    -- The SHA-256 of the secret token, which itself is kept nowhere.
+    key         BLOB    PRIMARY KEY CHECK (length(key) = 32),
+    user_id     BLOB    NOT NULL CHECK (length(user_id) = 16),
+    kind        TEXT    NOT NULL,
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX sessions_by_end ON sessions (expires_at);
+
+CREATE INDEX sessions_by_user ON sessions (user_id, created_at DESC, key DESC);
+
 CREATE TABLE spend_days (
     day        TEXT    PRIMARY KEY,
     spent      INTEGER NOT NULL,

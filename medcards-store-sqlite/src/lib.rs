@@ -23,8 +23,9 @@
 //! | [`CaseStore`] | `cases`, `case_versions`, `case_words` | versions never change; a search sees a publication at once |
 //! | [`EventLog`] | `events`, `cursors` | in commit order, without gaps: one writer gives the numbers |
 //! | [`PrecomputedStore`] | `precomputed_feedback` | what a reviewer said is never overwritten |
+//! | [`SessionStore`] | `sessions` | who was signed out is out, once that was acknowledged |
 //! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_totals` | nobody spends more than the spend budget, however many ask at once |
-//! | [`TransferSource`] | all of them | everything can be carried into another store as it is kept |
+//! | [`TransferSource`] | all of them but `sessions` | everything can be carried into another store as it is kept |
 //! | [`UserStore`] | `users`, `events` | settings and their event in one transaction |
 //!
 //! `schema.sql` shows all tables. Formats only grow: a file of an earlier version opens and is
@@ -67,6 +68,7 @@
 //! [`CaseStore`]: medcards_core::case::CaseStore
 //! [`EventLog`]: medcards_core::event::EventLog
 //! [`PrecomputedStore`]: medcards_core::feedback::PrecomputedStore
+//! [`SessionStore`]: medcards_core::session::SessionStore
 //! [`SpendLedger`]: medcards_core::spend::SpendLedger
 //! [`TransferSource`]: medcards_core::transfer::TransferSource
 //! [`UserStore`]: medcards_core::user::UserStore
@@ -78,6 +80,7 @@ mod answers;
 mod cases;
 mod events;
 mod precomputed;
+mod sessions;
 mod spend;
 mod transfer;
 mod users;

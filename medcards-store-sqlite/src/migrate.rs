@@ -10,8 +10,14 @@ use crate::error;
 pub(crate) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"mdcd");
 
 /// Every format there was, oldest first. A released file never changes: its checksum is stored.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "first", include_str!("../migrations/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../migrations/0001_first.sql")),
+    (
+        2,
+        "sessions",
+        include_str!("../migrations/0002_sessions.sql"),
+    ),
+];
 
 const OPERATION: &str = "open store";
 

@@ -1,8 +1,21 @@
-use medcards_store_sqlite::SqliteStore;
-use tempfile::TempDir;
+mod store {
+    use medcards_store_sqlite::SqliteStore;
+    use tempfile::TempDir;
 
-async fn fresh_store() -> (SqliteStore, TempDir) {
-    crate::fresh::store().await
+    async fn fresh_store() -> (SqliteStore, TempDir) {
+        crate::fresh::store().await
+    }
+
+    medcards_core::store_conformance!(fresh_store);
 }
 
-medcards_core::store_conformance!(fresh_store);
+mod sessions {
+    use medcards_store_sqlite::SqliteStore;
+    use tempfile::TempDir;
+
+    async fn fresh_store() -> (SqliteStore, TempDir) {
+        crate::fresh::store().await
+    }
+
+    medcards_core::session_conformance!(fresh_store);
+}

@@ -20,3 +20,5 @@ mod full;
 mod group_commit;
 /// Searches that look like queries.
 mod search;
+/// Sessions that end, and that outlive the process.
+mod sessions;
