@@ -232,6 +232,23 @@ CREATE TABLE transfer_parts (
     is_done boolean NOT NULL
 );
 
+-- No bucket: a request brings nothing but the key, so sessions stand together in one database and
+-- are not moved with their user.
+CREATE TABLE sessions (
+    -- The SHA-256 of the secret token, which itself is kept nowhere.
+    key         bytea       PRIMARY KEY CHECK (length(key) = 32),
+    user_id     uuid        NOT NULL,
+    kind        text        NOT NULL,
+    created_at  timestamptz NOT NULL,
+    expires_at  timestamptz NOT NULL
+);
+
+-- A user's sessions, newest first.
+CREATE INDEX sessions_by_user ON sessions (user_id, created_at DESC, key DESC);
+
+-- What has expired, longest ago first.
+CREATE INDEX sessions_by_end ON sessions (expires_at);
+
 CREATE TABLE medcards_migrations (
     version     bigint      PRIMARY KEY,
     name        text        NOT NULL,

@@ -23,9 +23,10 @@
 //! | [`CaseStore`] | `cases`, `case_versions` | versions never change; a search sees a publication at once, and a walk through it goes on in any process |
 //! | [`EventLog`] | `events`, `cursors` | complete and in one order, however many write: nothing is shown that something could still come before |
 //! | [`PrecomputedStore`] | `precomputed_feedback` | what a reviewer said is never overwritten |
+//! | [`SessionStore`] | `sessions` | who was signed out is out in every process, once that was acknowledged; always asked of the primary |
 //! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_totals` | nobody spends more than the spend budget, however many processes ask at once |
 //! | [`UserStore`] | `users`, `events` | settings and their event in one transaction |
-//! | [`TransferTarget`] | all of them, `transfers`, `transfer_parts` | rows and how far they came in one transaction; a database with data of its own is refused |
+//! | [`TransferTarget`] | all of them but `sessions`, and `transfers`, `transfer_parts` | rows and how far they came in one transaction; a database with data of its own is refused |
 //! | | `user_stats`, `user_specialty_stats`, `case_stats` | views of the log: [`PgStore::dashboard`], [`PgStore::leaderboard`], [`PgStore::case_stats`] |
 //! | | `user_stats_cache` | their cross-check, computed from the answers |
 //! | | `owned_buckets`, `shard_map` | which users this shard may write; each write checks it in its own statement |
@@ -90,7 +91,7 @@
 //!   refresh of the cross-check, which reads all answers; hence once a day.
 //! - A text with a NUL character is refused; cases and checked replies of models have none.
 //! - Of one case, the first 200 kB of words can be searched.
-//! - Reads of cases, users, events, feedback and spending go to the primary.
+//! - Reads of cases, users, sessions, events, feedback and spending go to the primary.
 //! - Timers of Tokio guard every wait, so a test with paused time must not use this store.
 //!
 //! # Features
@@ -101,6 +102,7 @@
 //! [`CaseStore`]: medcards_core::case::CaseStore
 //! [`EventLog`]: medcards_core::event::EventLog
 //! [`PrecomputedStore`]: medcards_core::feedback::PrecomputedStore
+//! [`SessionStore`]: medcards_core::session::SessionStore
 //! [`SpendLedger`]: medcards_core::spend::SpendLedger
 //! [`TransferTarget`]: medcards_core::transfer::TransferTarget
 //! [`UserStore`]: medcards_core::user::UserStore
@@ -112,6 +114,7 @@ mod answers;
 mod cases;
 mod events;
 mod precomputed;
+mod sessions;
 mod spend;
 mod stats;
 mod transfer;

@@ -24,6 +24,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "transfers",
         include_str!("../migrations/0002_transfers.sql"),
     ),
+    (
+        3,
+        "sessions",
+        include_str!("../migrations/0003_sessions.sql"),
+    ),
 ];
 
 /// How long a starting process waits for the one that migrates, and for its own migration.

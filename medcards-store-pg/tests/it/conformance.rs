@@ -67,6 +67,12 @@ macro_rules! on_both {
             }
 
             medcards_core::store_conformance!(make);
+
+            mod sessions {
+                use super::*;
+
+                medcards_core::session_conformance!(make);
+            }
         }
 
         mod $newest {
@@ -78,6 +84,12 @@ macro_rules! on_both {
             }
 
             medcards_core::store_conformance!(make);
+
+            mod sessions {
+                use super::*;
+
+                medcards_core::session_conformance!(make);
+            }
         }
     };
 }

@@ -21,6 +21,8 @@ mod ownership;
 mod plans;
 /// Search: languages, and walks that another process goes on with.
 mod search;
+/// Sessions that end, and those of two processes.
+mod sessions;
 /// Views of the log, and their cross-check.
 mod stats;
 

@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use medcards_core::Timestamp;
 use medcards_core::answer::AnswerStore;
 use medcards_core::case::{CaseFilter, CaseQuery, CaseStore};
 use medcards_core::event::{EventLog, LogPosition};
 use medcards_core::feedback::{KeyPosition, PrecomputedStore};
+use medcards_core::session::{SLIDE_STEP, Session, SessionKey, SessionStore};
 use medcards_core::store::{Consistency, PageLimit};
 use medcards_core::testing::{SAMPLE_START, sample_content, sample_feedback, sample_key};
 use medcards_core::user::{User, UserKind, UserStore};
@@ -46,6 +48,9 @@ INSERT INTO case_stats SELECT md5('c' || n)::uuid, 1, n, n, n, n FROM generate_s
 INSERT INTO precomputed_feedback (key, text, origin, review, cost, written_at)
 SELECT 'fk1/' || md5('k' || n)::uuid || '/1/1/en/1/model', 't', 'live', CASE WHEN n % 50 = 0 THEN 'unreviewed' ELSE 'approved' END, 1, now()
 FROM generate_series(0, 5000) AS n;
+INSERT INTO sessions (key, user_id, kind, created_at, expires_at)
+SELECT sha256(('t' || n)::bytea), md5('u' || n % 900)::uuid, 'guest', timestamptz '2026-01-14' + n * interval '1 minute',
+       timestamptz '2026-01-15' + n * interval '1 minute' FROM generate_series(0, 5000) AS n;
 VACUUM ANALYZE;"#;
 
 /// The plans that the server has logged, by the statement they are of; of each the last.
@@ -83,6 +88,15 @@ fn steady(plan: &str) -> String {
     values
         .replace_all(&costs.replace_all(plan, ""), "'…'::$1")
         .into_owned()
+}
+
+fn sample_session(n: u8, now: Timestamp) -> Session {
+    Session::new(
+        SessionKey::from_bytes([n; 32]),
+        user(1),
+        UserKind::Guest,
+        now,
+    )
 }
 
 #[tokio::test]
@@ -153,6 +167,14 @@ async fn hot_statements_are_answered_by_their_indexes() {
             .ensure_user(User::new(student, UserKind::Guest, SAMPLE_START))
             .await
             .unwrap();
+        let begun_at = SAMPLE_START + std::time::Duration::from_secs(call as u64);
+        let begun = sample_session(u8::try_from(call).unwrap(), begun_at);
+        store.create_session(&begun).await.unwrap();
+        let used_at = begun_at + 2 * SLIDE_STEP;
+        store.touch_session(&begun.key, used_at).await.unwrap();
+        store.list_sessions(student, used_at).await.unwrap();
+        store.revoke_session(student, &begun.key).await.unwrap();
+        store.revoke_sessions(student).await.unwrap();
         store.find_feedback(&sample_key(1)).await.unwrap();
         store.list_keys(KeyPosition(4_000), 100).await.unwrap();
         let state = medcards_core::feedback::ReviewState::Unreviewed;
@@ -192,6 +214,7 @@ async fn hot_statements_are_answered_by_their_indexes() {
         "events",
         "cases",
         "case_versions",
+        "sessions",
         "user_stats",
     ] {
         let scan = format!("Seq Scan on {table}");
