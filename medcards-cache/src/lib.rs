@@ -27,4 +27,7 @@ mod redis;
 #[cfg(feature = "moka")]
 pub use self::moka::{MokaCache, MokaCacheBuilder};
 #[cfg(feature = "redis")]
-pub use self::redis::{LatencyCounts, Redis, RedisConfig, RedisCounts, RedisSpendLedger};
+pub use self::redis::{
+    LatencyCounts, LimiterFigures, Redis, RedisConfig, RedisCounts, RedisRateLimiter,
+    RedisRateLimiterBuilder, RedisSpendLedger,
+};

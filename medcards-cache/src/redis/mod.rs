@@ -4,6 +4,7 @@ mod address;
 mod config;
 mod counts;
 mod failure;
+mod limiter;
 mod link;
 mod processes;
 mod spend;
@@ -11,5 +12,6 @@ mod wire;
 
 pub use config::RedisConfig;
 pub use counts::{LatencyCounts, RedisCounts};
+pub use limiter::{LimiterFigures, RedisRateLimiter, RedisRateLimiterBuilder};
 pub use link::Redis;
 pub use spend::RedisSpendLedger;
