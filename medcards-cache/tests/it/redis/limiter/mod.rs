@@ -6,6 +6,7 @@ mod away;
 mod conformance;
 mod counters;
 mod sharing;
+mod upstash;
 
 use std::sync::Arc;
 use std::thread;
