@@ -29,5 +29,5 @@ pub use self::moka::{MokaCache, MokaCacheBuilder};
 #[cfg(feature = "redis")]
 pub use self::redis::{
     LatencyCounts, LimiterFigures, Redis, RedisConfig, RedisCounts, RedisRateLimiter,
-    RedisRateLimiterBuilder, RedisSpendLedger,
+    RedisRateLimiterBuilder, RedisSessions, RedisSpendLedger,
 };

@@ -7,6 +7,7 @@ mod failure;
 mod limiter;
 mod link;
 mod processes;
+mod sessions;
 mod spend;
 mod wire;
 
@@ -14,4 +15,5 @@ pub use config::RedisConfig;
 pub use counts::{LatencyCounts, RedisCounts};
 pub use limiter::{LimiterFigures, RedisRateLimiter, RedisRateLimiterBuilder};
 pub use link::Redis;
+pub use sessions::RedisSessions;
 pub use spend::RedisSpendLedger;

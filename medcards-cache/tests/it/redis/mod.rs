@@ -4,4 +4,5 @@ mod limiter;
 mod link;
 mod places;
 mod server;
+mod sessions;
 mod spend;
