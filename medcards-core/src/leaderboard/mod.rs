@@ -13,12 +13,14 @@
 //! [`BoardKeeper`] fills it again from the start, and every process may run one.
 
 mod board;
+mod fallback;
 mod feed;
 mod gain;
 mod keeper;
 mod week;
 
 pub use board::{Board, Period, SpecialtyName};
+pub use fallback::FallbackLeaderboards;
 pub use feed::{BoardFeed, FeedStep};
 pub use gain::{Batch, GAINS_PER_BATCH_MAX, Gain, gains_of};
 pub use keeper::{BoardKeeper, KeeperCounts};

@@ -1,0 +1,248 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use quick_cache::sync::Cache;
+use tokio::time::Instant;
+
+use super::{
+    Applied, AsOf, Batch, Board, BoardKeeper, Cohort, Edition, Leaderboards, Neighbourhood,
+    Progress, Top, Week,
+};
+use crate::Result;
+use crate::event::LogPosition;
+use crate::id::UserId;
+use crate::memory::MemoryLeaderboards;
+use crate::store::Store;
+use crate::time::Clock;
+
+/// How many tops are remembered, at up to 3 kB each.
+const REMEMBERED_TOPS_MAX: usize = 1_000;
+
+/// How many neighbourhoods are remembered, at up to 700 bytes each for the API's ten neighbours.
+const REMEMBERED_STANDINGS_MAX: usize = 10_000;
+
+/// How many cohorts are remembered, for each user of them, at about 1 kB each.
+const REMEMBERED_COHORTS_MAX: usize = 10_000;
+
+/// How long boards of this process are kept after they were last needed: what has just come back
+/// may go again.
+const OWN_KEPT_FOR: Duration = Duration::from_secs(600);
+
+/// Leaderboards that go on answering while their backend is away. Reads of it never fail.
+///
+/// The first read that the backend fails starts to build boards in the memory of this process, from
+/// the store. Until they are built it answers what it was last asked for, and what it was not, from
+/// what is built so far; such answers say that they are not complete. Once built, its own boards
+/// answer, as completely as the log is known. They are dropped when they have not been needed for
+/// ten minutes.
+///
+/// What is not a read goes to the backend as it is, and fails as it fails.
+pub struct FallbackLeaderboards {
+    far: Arc<dyn Leaderboards>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    places_max: usize,
+    tops: Cache<(Board, usize), Top>,
+    standings: Cache<(Board, UserId, usize), Neighbourhood>,
+    cohorts: Cache<(Week, UserId), Option<Cohort>>,
+    own: Mutex<Option<Own>>,
+}
+
+/// Boards of this process.
+#[derive(Clone)]
+struct Own {
+    boards: Arc<MemoryLeaderboards>,
+    keeper: BoardKeeper,
+    needed_at: Instant,
+}
+
+impl FallbackLeaderboards {
+    /// Wraps boards that are fed from this store. Its own have
+    /// [`MemoryLeaderboards::PLACES_MAX_DEFAULT`] places.
+    #[must_use]
+    pub fn new(far: Arc<dyn Leaderboards>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            far,
+            store,
+            clock,
+            places_max: MemoryLeaderboards::PLACES_MAX_DEFAULT,
+            tops: Cache::new(REMEMBERED_TOPS_MAX),
+            standings: Cache::new(REMEMBERED_STANDINGS_MAX),
+            cohorts: Cache::new(REMEMBERED_COHORTS_MAX),
+            own: Mutex::default(),
+        }
+    }
+
+    /// The same with so many places in its own memory.
+    #[must_use]
+    pub fn with_places_max(mut self, places_max: usize) -> Self {
+        self.places_max = places_max;
+        self
+    }
+
+    /// Whether it has boards of its own, because the backend failed lately.
+    #[must_use]
+    pub fn is_on_its_own(&self) -> bool {
+        self.own().is_some()
+    }
+
+    /// Drops its own boards, and stops reading the store for them. Close the store after it.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves them stopping.
+    pub async fn stop(&self) {
+        let own = self.own().take();
+        if let Some(own) = own {
+            own.keeper.stop().await;
+        }
+    }
+
+    fn own(&self) -> MutexGuard<'_, Option<Own>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note that the backend answered.
+    fn answered(&self) {
+        let is_over = |own: &mut Own| own.needed_at.elapsed() >= OWN_KEPT_FOR;
+        drop(self.own().take_if(is_over));
+    }
+
+    /// Boards of this process, which begin to be built if there are none, and whether they are
+    /// built.
+    async fn own_boards(&self) -> (Arc<MemoryLeaderboards>, bool) {
+        let boards = {
+            let mut own = self.own();
+            let own = own.get_or_insert_with(|| self.begin());
+            own.needed_at = Instant::now();
+            Arc::clone(&own.boards)
+        };
+        let progress = boards.progress().await;
+        let is_built = progress.is_ok_and(|progress| progress.current.is_some());
+        (boards, is_built)
+    }
+
+    fn begin(&self) -> Own {
+        tracing::warn!(far = %self.far, "leaderboards are away: this process builds its own");
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        let boards = Arc::new(MemoryLeaderboards::with_places_max(self.places_max, clock));
+        Own {
+            keeper: BoardKeeper::start(store, Arc::clone(&boards) as _),
+            boards,
+            needed_at: Instant::now(),
+        }
+    }
+}
+
+/// An answer that is given again: more may have happened since.
+fn again(as_of: &mut AsOf) {
+    as_of.is_complete = false;
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Leaderboards for FallbackLeaderboards {
+    async fn progress(&self) -> Result<Progress> {
+        self.far.progress().await
+    }
+
+    async fn verify(&self) -> Result<Progress> {
+        self.far.verify().await
+    }
+
+    async fn apply(&self, edition: Edition, batch: &Batch<'_>) -> Result<Applied> {
+        self.far.apply(edition, batch).await
+    }
+
+    async fn begin_rebuild(&self) -> Result<Progress> {
+        self.far.begin_rebuild().await
+    }
+
+    async fn switch(&self, edition: Edition, position: LogPosition) -> Result<bool> {
+        self.far.switch(edition, position).await
+    }
+
+    async fn top(&self, board: &Board, limit: usize) -> Result<Top> {
+        let key = (board.clone(), limit);
+        match self.far.top(board, limit).await {
+            Ok(top) => {
+                self.answered();
+                self.tops.insert(key, top.clone());
+                Ok(top)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a leaderboard is read without its backend");
+                let (own, is_built) = self.own_boards().await;
+                if !is_built && let Some(mut top) = self.tops.get(&key) {
+                    again(&mut top.as_of);
+                    return Ok(top);
+                }
+                own.top(board, limit).await
+            }
+        }
+    }
+
+    async fn standing(
+        &self,
+        board: &Board,
+        user_id: UserId,
+        neighbours: usize,
+    ) -> Result<Neighbourhood> {
+        let key = (board.clone(), user_id, neighbours);
+        match self.far.standing(board, user_id, neighbours).await {
+            Ok(found) => {
+                self.answered();
+                self.standings.insert(key, found.clone());
+                Ok(found)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a standing is read without its backend");
+                let (own, is_built) = self.own_boards().await;
+                if !is_built && let Some(mut found) = self.standings.get(&key) {
+                    again(&mut found.as_of);
+                    return Ok(found);
+                }
+                own.standing(board, user_id, neighbours).await
+            }
+        }
+    }
+
+    async fn cohort(&self, week: Week, user_id: UserId) -> Result<Option<Cohort>> {
+        let key = (week, user_id);
+        match self.far.cohort(week, user_id).await {
+            Ok(cohort) => {
+                self.answered();
+                self.cohorts.insert(key, cohort.clone());
+                Ok(cohort)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a cohort is read without its backend");
+                let (own, is_built) = self.own_boards().await;
+                if !is_built && let Some(mut cohort) = self.cohorts.get(&key) {
+                    if let Some(cohort) = &mut cohort {
+                        again(&mut cohort.as_of);
+                    }
+                    return Ok(cohort);
+                }
+                own.cohort(week, user_id).await
+            }
+        }
+    }
+}
+
+impl fmt::Debug for FallbackLeaderboards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FallbackLeaderboards")
+            .field("far", &self.far)
+            .field("store", &self.store)
+            .field("is_on_its_own", &self.is_on_its_own())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for FallbackLeaderboards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FallbackLeaderboards({})", self.far)
+    }
+}
