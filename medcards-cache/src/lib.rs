@@ -28,6 +28,6 @@ mod redis;
 pub use self::moka::{MokaCache, MokaCacheBuilder};
 #[cfg(feature = "redis")]
 pub use self::redis::{
-    LatencyCounts, LimiterFigures, Redis, RedisConfig, RedisCounts, RedisRateLimiter,
-    RedisRateLimiterBuilder, RedisSessions, RedisSpendLedger,
+    LatencyCounts, LimiterFigures, Redis, RedisConfig, RedisCounts, RedisLeaderboards,
+    RedisRateLimiter, RedisRateLimiterBuilder, RedisSessions, RedisSpendLedger,
 };

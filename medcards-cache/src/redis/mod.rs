@@ -4,6 +4,7 @@ mod address;
 mod config;
 mod counts;
 mod failure;
+mod leaderboards;
 mod limiter;
 mod link;
 mod processes;
@@ -13,6 +14,7 @@ mod wire;
 
 pub use config::RedisConfig;
 pub use counts::{LatencyCounts, RedisCounts};
+pub use leaderboards::RedisLeaderboards;
 pub use limiter::{LimiterFigures, RedisRateLimiter, RedisRateLimiterBuilder};
 pub use link::Redis;
 pub use sessions::RedisSessions;

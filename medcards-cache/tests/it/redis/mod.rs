@@ -1,5 +1,6 @@
 //! What processes share in Redis, against real servers.
 
+mod leaderboards;
 mod limiter;
 mod link;
 mod places;

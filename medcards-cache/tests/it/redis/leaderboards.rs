@@ -1,0 +1,405 @@
+//! Leaderboards in Redis, with what becomes of them when the server loses something.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use medcards_cache::RedisLeaderboards;
+use medcards_core::answer::AnswerStore;
+use medcards_core::case::{Case, CaseStore};
+use medcards_core::event::{EVENTS_PER_READ_MAX, EventLog, LogPosition};
+use medcards_core::leaderboard::{
+    Applied, AsOf, Batch, Board, BoardFeed, BoardKeeper, Cohort, FallbackLeaderboards, Gain,
+    Leaderboards, Neighbourhood, Period, STANDINGS_MAX, SpecialtyName, Top, Week,
+};
+use medcards_core::memory::{MemoryLeaderboards, MemoryStore};
+use medcards_core::testing::{sample_answer, sample_record, sample_user_id};
+use medcards_core::time::{Clock, SystemClock};
+use medcards_core::user::{User, UserKind, UserStore};
+use medcards_core::{ErrorKind, Timestamp};
+
+use super::server::{Server, until};
+
+mod conformance {
+    use medcards_cache::RedisLeaderboards;
+
+    use super::Server;
+
+    async fn make() -> (RedisLeaderboards, Server) {
+        let server = Server::start(&[]).await;
+        (RedisLeaderboards::new(server.redis().await), server)
+    }
+
+    medcards_core::leaderboard_conformance!(make);
+}
+
+const WORKS: &str = "a server that runs does as it is asked";
+
+const SPECIALTIES: [Option<&str>; 3] = [Some("Cardiology"), Some("Médecine {générale}"), None];
+
+/// A store with students who answer.
+#[derive(Clone)]
+struct School {
+    store: MemoryStore,
+    cases: Vec<Arc<Case>>,
+}
+
+fn now() -> Timestamp {
+    SystemClock::new().now()
+}
+
+impl School {
+    async fn new() -> Self {
+        let store = MemoryStore::new();
+        let mut cases = Vec::new();
+        for n in 0..6 {
+            let mut record = sample_record(if n % 2 == 0 { 4 * n } else { 4 * n + 1 });
+            record.specialty = SPECIALTIES[n as usize / 2].map(str::to_owned);
+            let content = vec![record.try_into().expect("it is well formed")];
+            let published = store.publish(content, now()).await.expect(WORKS);
+            let case = store.find_case(published[0].case_id, None).await;
+            cases.push(case.expect(WORKS).expect("it is published"));
+        }
+        Self { store, cases }
+    }
+
+    async fn answer(&self, n: u32, case: usize, at: Timestamp) {
+        let user = User::new(sample_user_id(n), UserKind::Guest, at);
+        self.store.ensure_user(user).await.expect(WORKS);
+        let answer = sample_answer(sample_user_id(n), &self.cases[case], at);
+        self.store.record_answer(answer).await.expect(WORKS);
+    }
+
+    /// Answers of the last three weeks by 600 students, some of whom answer far more than others.
+    async fn answers(&self, range: std::ops::Range<u32>) {
+        let now = now();
+        for n in range {
+            let hash = n.wrapping_mul(0x9e37_79b1) >> 4;
+            let at = now - Duration::from_hours(u64::from(hash % 504));
+            let (user, case) = (hash / 5 % (1 + hash / 11 % 600), (hash / 7 % 6) as usize);
+            self.answer(user, case, at).await;
+        }
+    }
+
+    async fn end(&self) -> LogPosition {
+        let mut end = LogPosition::START;
+        loop {
+            let events = self.store.read_events(end, EVENTS_PER_READ_MAX).await;
+            match events.expect(WORKS).last() {
+                Some(last) => end = last.position,
+                None => return end,
+            }
+        }
+    }
+
+    fn feed(&self, boards: &Arc<RedisLeaderboards>) -> BoardFeed {
+        BoardFeed::new(Arc::new(self.store.clone()), Arc::clone(boards) as _)
+    }
+
+    fn keeper(&self, boards: &Arc<RedisLeaderboards>) -> BoardKeeper {
+        BoardKeeper::start(Arc::new(self.store.clone()), Arc::clone(boards) as _)
+    }
+
+    /// What boards in memory say of the whole log.
+    async fn expected(&self) -> Everything {
+        let boards = Arc::new(MemoryLeaderboards::new(Arc::new(SystemClock::new())));
+        let store = Arc::new(self.store.clone());
+        let feed = BoardFeed::new(store, Arc::clone(&boards) as _);
+        carry_all(&feed).await;
+        everything(&*boards).await
+    }
+}
+
+type Everything = (Vec<Top>, Vec<Neighbourhood>, Vec<Option<Cohort>>);
+
+/// Everything that boards say.
+async fn everything(boards: &dyn Leaderboards) -> Everything {
+    let weeks = [0, 1, 2, 3].map(|n| Week::of(now() - Duration::from_hours(168 * n)));
+    let mut periods = vec![Period::AllTime];
+    periods.extend(weeks.map(Period::Week));
+    let (mut tops, mut standings, mut cohorts) = (Vec::new(), Vec::new(), Vec::new());
+    for period in periods {
+        for specialty in SPECIALTIES {
+            let specialty = specialty.map(SpecialtyName::new);
+            let board = Board { period, specialty };
+            tops.push(boards.top(&board, STANDINGS_MAX).await.expect(WORKS));
+            for n in (0..600).step_by(7) {
+                let standing = boards.standing(&board, sample_user_id(n), 3).await;
+                standings.push(standing.expect(WORKS));
+            }
+        }
+    }
+    for week in weeks {
+        for n in (0..600).step_by(3) {
+            cohorts.push(boards.cohort(week, sample_user_id(n)).await.expect(WORKS));
+        }
+    }
+    (tops, standings, cohorts)
+}
+
+/// Feeds until there is nothing more.
+async fn carry_all(feed: &BoardFeed) {
+    while !feed.step().await.expect(WORKS).is_caught_up {}
+}
+
+async fn position(boards: &dyn Leaderboards) -> Option<LogPosition> {
+    let progress = boards.progress().await.ok()?;
+    let is_done = progress.next.is_none();
+    let current = progress.current.filter(|it| is_done && it.is_whole)?;
+    Some(current.position)
+}
+
+fn all_time() -> Board {
+    Board::overall(Period::AllTime)
+}
+
+/// The keys of the server but for those of the connection itself.
+async fn keys(server: &Server) -> Vec<String> {
+    let mut raw = server.raw().await;
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg("*{boards}*")
+        .query_async(&mut raw)
+        .await
+        .expect(WORKS);
+    keys
+}
+
+async fn run<T: redis::FromRedisValue>(server: &Server, command: &[&str]) -> T {
+    let mut raw = server.raw().await;
+    let mut sent = redis::cmd(command[0]);
+    sent.arg(&command[1..]);
+    sent.query_async(&mut raw).await.expect(WORKS)
+}
+
+/// The whole promise: whatever the server loses, and whoever feeds it, the boards come to say what
+/// the log says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn boards_say_what_the_log_says_whatever_redis_loses() {
+    let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
+    let boards = || async { Arc::new(RedisLeaderboards::new(server.redis().await)) };
+    // Each with a connection of its own, as two processes.
+    let (one, two) = (boards().await, boards().await);
+    let school = School::new().await;
+    let _keepers = [school.keeper(&one), school.keeper(&two)];
+    let has_all = async || position(&*one).await == Some(school.end().await);
+
+    school.answers(0..6_000).await;
+    until("all is counted", has_all).await;
+    school.answers(6_000..9_000).await;
+    let _: () = run(&server, &["FLUSHALL"]).await;
+    school.answers(9_000..12_000).await;
+    until("all is counted after FLUSHALL", has_all).await;
+    // In the middle of the work, so that the reply to some batch is lost.
+    let before = position(&*one).await;
+    school.answers(12_000..16_000).await;
+    until("the work goes on", async || position(&*one).await != before).await;
+    server.kill();
+    school.answers(16_000..18_000).await;
+    server.run().await;
+    until("all is counted after a crash", has_all).await;
+    server.kill();
+    std::fs::remove_dir_all(server.dir().join("appendonlydir")).expect("it has written one");
+    server.run().await;
+    school.answers(18_000..20_000).await;
+    until("all is counted after a loss", has_all).await;
+
+    let expected = school.expected().await;
+    assert!(expected.0[0].as_of.is_complete);
+    assert_eq!(everything(&*one).await, expected);
+    assert_eq!(everything(&*two).await, expected);
+}
+
+/// One that nobody gains a point on any more is noticed by looking, any other by the next point.
+#[tokio::test]
+async fn the_loss_of_one_board_is_noticed_and_mended() {
+    let server = Server::start(&[]).await;
+    let boards = Arc::new(RedisLeaderboards::new(server.redis().await));
+    let school = School::new().await;
+    school.answers(0..2_000).await;
+    let feed = school.feed(&boards);
+    carry_all(&feed).await;
+    let expected = everything(&*boards).await;
+    let sets: Vec<_> = keys(&server).await;
+    let sets: Vec<_> = sets.iter().filter(|key| !key.ends_with("meta")).collect();
+    assert!(sets.len() > 10, "{sets:?}");
+    for set in [sets[0], sets[sets.len() / 2], sets[sets.len() - 1]] {
+        let suffix = set.split_once(['/', '#']).expect("it names a board").1;
+        let keys = keys(&server).await;
+        let key = keys.iter().find(|key| key.ends_with(suffix));
+        let deleted: u32 = run(&server, &["DEL", key.expect("it was rebuilt")]).await;
+        assert_eq!(deleted, 1);
+        let step = feed.verify_and_step().await.expect(WORKS);
+        assert!(step.began_rebuild, "the loss of {set} was not noticed");
+        carry_all(&feed).await;
+        assert_eq!(everything(&*boards).await, expected, "{set}");
+    }
+
+    let keys = keys(&server).await;
+    let overall = keys.iter().find(|key| key.ends_with("/all-time"));
+    let overall = overall.expect("it has one");
+    let _: u32 = run(&server, &["ZREMRANGEBYRANK", overall, "0", "0"]).await;
+    let top = boards.top(&all_time(), 1).await.expect(WORKS);
+    assert!(!top.as_of.is_complete, "it says that some are missing");
+    school.answer(1, 4, now()).await;
+    let step = feed.step().await.expect(WORKS);
+    assert!(step.was_overtaken, "gains are refused: {step:?}");
+    carry_all(&feed).await;
+    assert_eq!(everything(&*boards).await, school.expected().await);
+}
+
+#[tokio::test]
+async fn the_loss_of_the_hash_is_noticed_and_mended() {
+    let server = Server::start(&[]).await;
+    let boards = Arc::new(RedisLeaderboards::new(server.redis().await));
+    let school = School::new().await;
+    school.answers(0..500).await;
+    let feed = school.feed(&boards);
+    carry_all(&feed).await;
+    let expected = everything(&*boards).await;
+    let keys = keys(&server).await;
+    let meta = keys.iter().find(|key| key.ends_with("meta"));
+    let _: u32 = run(&server, &["DEL", meta.expect("there is one")]).await;
+    let top = boards.top(&all_time(), 1).await.expect(WORKS);
+    assert_eq!(top, Top::default());
+    carry_all(&feed).await;
+    assert_eq!(everything(&*boards).await, expected);
+}
+
+#[tokio::test]
+async fn boards_of_a_week_expire_and_those_of_all_time_do_not() {
+    let server = Server::start(&[]).await;
+    let boards = Arc::new(RedisLeaderboards::new(server.redis().await));
+    let school = School::new().await;
+    school.answers(0..500).await;
+    carry_all(&school.feed(&boards)).await;
+    let (mut weekly, mut all_time) = (0, 0);
+    for key in keys(&server).await {
+        let expires_at: i64 = run(&server, &["EXPIRETIME", &key]).await;
+        let name = key.rsplit_once(':').expect("it has a namespace").1;
+        match name.split_once(['/', '#']) {
+            Some((_, name)) if !name.starts_with("all-time") => {
+                let week: Week = name[..8].parse().expect("it names a week");
+                assert_eq!(expires_at, week.kept_until().as_second() + 60, "{key}");
+                weekly += 1;
+            }
+            _ => {
+                assert_eq!(expires_at, -1, "{key}");
+                all_time += 1;
+            }
+        }
+    }
+    assert!(weekly >= 9 && all_time == 4, "{weekly} and {all_time}");
+}
+
+#[tokio::test]
+async fn a_rebuild_leaves_nothing_of_the_old_boards() {
+    let server = Server::start(&[]).await;
+    let boards = Arc::new(RedisLeaderboards::new(server.redis().await));
+    let school = School::new().await;
+    school.answers(0..500).await;
+    let feed = school.feed(&boards);
+    carry_all(&feed).await;
+    let before = keys(&server).await.len();
+    for _ in 0..3 {
+        boards.begin_rebuild().await.expect(WORKS);
+        carry_all(&feed).await;
+        assert_eq!(position(&*boards).await, Some(school.end().await));
+        assert_eq!(keys(&server).await.len(), before);
+    }
+    let fields: Vec<String> = run(&server, &["HKEYS", "medcards:{boards}:meta"]).await;
+    // All sets, and the current edition with its place.
+    assert_eq!(fields.len(), before - 1 + 2, "{fields:?}");
+}
+
+/// A script that fails midway is not undone, so it must fail before it begins.
+#[tokio::test]
+async fn a_batch_that_fails_changes_nothing() {
+    let server = Server::start(&[]).await;
+    let boards = RedisLeaderboards::new(server.redis().await);
+    let progress = boards.begin_rebuild().await.expect(WORKS);
+    let edition = progress.next.expect("it was begun").edition;
+    let week = Week::of(now());
+    let places = format!("medcards:{{boards}}:{edition}#{week}");
+    let _: () = run(&server, &["SET", &places, "something else"]).await;
+    let end = LogPosition {
+        transaction: 0,
+        sequence: 1,
+    };
+    let gain = Gain {
+        position: end,
+        user_id: sample_user_id(1),
+        week,
+        specialty: None,
+    };
+    let batch = Batch {
+        from: LogPosition::START,
+        to: end,
+        gains: &[gain],
+    };
+    boards.apply(edition, &batch).await.unwrap_err();
+    let top = boards.top(&all_time(), 1).await.expect(WORKS);
+    assert_eq!((top.members, top.as_of.position), (0, LogPosition::START));
+    let _: u32 = run(&server, &["DEL", &places]).await;
+    let applied = boards.apply(edition, &batch).await.expect(WORKS);
+    assert_eq!(applied, Applied::Done);
+}
+
+#[tokio::test]
+async fn a_server_without_room_refuses_gains_whole_and_takes_them_later() {
+    let server = Server::start(&["--maxmemory-policy", "noeviction"]).await;
+    let boards = Arc::new(RedisLeaderboards::new(server.redis().await));
+    let school = School::new().await;
+    school.answers(0..1_000).await;
+    let feed = school.feed(&boards);
+    carry_all(&feed).await;
+    school.answers(1_000..2_000).await;
+    let _: () = run(&server, &["CONFIG", "SET", "maxmemory", "1"]).await;
+    feed.step().await.unwrap_err();
+    let read = boards
+        .top(&all_time(), 1)
+        .await
+        .expect("reads need no room");
+    assert!(read.as_of.is_complete);
+    let _: () = run(&server, &["CONFIG", "SET", "maxmemory", "0"]).await;
+    carry_all(&feed).await;
+    assert_eq!(everything(&*boards).await, school.expected().await);
+}
+
+#[tokio::test]
+async fn reads_go_on_without_redis() {
+    let mut server = Server::start(&[]).await;
+    let far = Arc::new(RedisLeaderboards::new(server.redis().await));
+    let school = School::new().await;
+    school.answers(0..1_000).await;
+    carry_all(&school.feed(&far)).await;
+    let boards = FallbackLeaderboards::new(
+        Arc::clone(&far) as _,
+        Arc::new(school.store.clone()),
+        Arc::new(SystemClock::new()),
+    );
+    let known = boards.top(&all_time(), 3).await.expect(WORKS);
+    assert!(known.as_of.is_complete && !boards.is_on_its_own());
+    server.kill();
+
+    let remembered = boards.top(&all_time(), 3).await.expect("reads never fail");
+    let as_of = AsOf {
+        is_complete: false,
+        ..known.as_of
+    };
+    assert_eq!(remembered, Top { as_of, ..known });
+    // Never asked for before: answered from what is built so far.
+    let unknown = boards.standing(&all_time(), sample_user_id(1), 1).await;
+    unknown.expect("reads never fail");
+    until("its own boards are built", async || {
+        let top = boards.top(&all_time(), 3).await.expect("reads never fail");
+        top.as_of.is_complete
+    })
+    .await;
+    assert!(boards.is_on_its_own());
+    assert_eq!(everything(&boards).await, school.expected().await);
+    match boards.progress().await {
+        Ok(progress) => panic!("Redis is away, and yet: {progress:?}"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
+    }
+    boards.stop().await;
+    assert!(!boards.is_on_its_own());
+}
