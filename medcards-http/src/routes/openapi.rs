@@ -63,7 +63,13 @@ pub(super) fn complete(document: &mut utoipa::openapi::OpenApi) {
         .responses
         .insert("RateLimited".to_owned(), RefOr::T(rate_limited()));
     for (path, item) in &mut document.paths.paths {
-        let operations = [&mut item.get, &mut item.post, &mut item.patch];
+        let operations = [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.delete,
+            &mut item.patch,
+        ];
         for operation in operations.into_iter().flatten() {
             let responses = &mut operation.responses.responses;
             for (status, response) in responses.iter_mut() {
