@@ -1,6 +1,7 @@
 //! What is allowed while Redis is away, slow, full, or has lost its data.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use medcards_cache::{Redis, RedisRateLimiter};
@@ -87,6 +88,57 @@ async fn all_processes_together_allow_no_more_than_twice_the_quota() {
         are_allowed += allowed(&limiters[n % 3], &call, 1).await;
     }
     assert_eq!(are_allowed, 25 + 30 + 30);
+}
+
+/// Many call all the time, while Redis stands still, goes on, is killed and comes back empty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_load_no_call_fails_and_the_bound_holds() {
+    let server = RedisServer::start();
+    let clock = Arc::new(ManualClock::default());
+    let mut limiters = Vec::new();
+    for _ in 0..3 {
+        limiters.push(of_three(&server.url(), &clock).await);
+    }
+    let is_over = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..24)
+        .map(|n| {
+            let (limiter, is_over) = (limiters[n % 3].clone(), Arc::clone(&is_over));
+            tokio::spawn(async move {
+                let call = limited("client", "a", 300, 1);
+                let mut are_allowed = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    are_allowed += allowed(&limiter, &call, 1).await;
+                    tokio::task::yield_now().await;
+                }
+                are_allowed
+            })
+        })
+        .collect();
+
+    let all_are = async |local: bool| {
+        until("all have noticed", async || {
+            let mut figures = limiters.iter().map(RedisRateLimiter::figures);
+            figures.all(|figures| figures.is_local == local)
+        })
+        .await;
+    };
+    all_are(false).await;
+    server.suspend();
+    all_are(true).await;
+    server.resume();
+    all_are(false).await;
+    server.kill();
+    all_are(true).await;
+    server.start_again();
+    all_are(false).await;
+    is_over.store(true, Ordering::Relaxed);
+
+    let mut are_allowed = 0;
+    for caller in callers {
+        are_allowed += caller.await.unwrap();
+    }
+    // The quota of Redis, the shares of the processes, and the quota of Redis that came back empty.
+    assert!((300..=900).contains(&are_allowed), "{are_allowed}");
 }
 
 #[tokio::test]
