@@ -85,7 +85,8 @@ async fn serve_medcards() -> (SocketAddr, Medcards) {
     let config = HttpConfig::new()
         .with_jwt_secret("a secret of this bench, long enough for its signature")
         .with_guests(Guests::Enabled)
-        .with_quota(Some(quota));
+        .with_quota(Some(quota))
+        .with_ai_quota(Some(quota));
     let api = medcards_http::router(medcards.clone(), config).expect("the configuration is sound");
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
