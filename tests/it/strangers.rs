@@ -231,6 +231,32 @@ async fn where_guests_are_off_there_is_no_token_for_the_asking() {
 }
 
 #[tokio::test]
+async fn few_guests_begin_at_one_address_and_each_has_limits_of_its_own() {
+    let folder = TempDir::new().unwrap();
+    let server = Launch::on(folder.path())
+        .with("MEDCARDS_LOGIN_LIMIT", "3/24h")
+        .with("MEDCARDS_AI_LIMIT", "5/24h")
+        .start()
+        .await;
+    for _ in 0..3 {
+        let guest = send(server.client().post("/v1/guest")).await;
+        assert_eq!(guest.status, 201);
+    }
+    let refused = send(server.client().post("/v1/guest")).await;
+    assert_eq!(refused.problem(429), "rate_limited");
+    let policy = refused.headers["ratelimit-policy"].to_str().unwrap();
+    assert_eq!(policy, "\"login\";q=3;w=86400");
+    let path = format!("/v1/answers/{}/feedback", uuid::Uuid::now_v7());
+    for student in [server.client().student(), server.client().student()] {
+        for n in 0..7 {
+            // There is no such answer; but it might have been one.
+            let status = student.get(&path).await.status;
+            assert_eq!(status, if n < 5 { 404 } else { 429 }, "call {n}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_student_who_asks_too_much_is_told_when_to_come_back() {
     let folder = TempDir::new().unwrap();
     let server = Launch::on(folder.path())
