@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use medcards_core::limit::{Quota, RateLimiter};
 use medcards_core::metric::MetricSource;
+use medcards_core::session::SessionStore;
 use secrecy::SecretString;
 
 /// Whether anyone may become a guest user.
@@ -38,6 +39,7 @@ pub struct HttpConfig {
     pub(crate) guests: Guests,
     pub(crate) guest_secret: Option<SecretString>,
     pub(crate) guest_token_ttl: Duration,
+    pub(crate) sessions: Option<Arc<dyn SessionStore>>,
     pub(crate) quota: Option<Quota>,
     // Of those that are not set, the default holds if there is a quota at all.
     pub(crate) login_quota: Option<Option<Quota>>,
@@ -79,6 +81,7 @@ impl HttpConfig {
             guests: Guests::default(),
             guest_secret: None,
             guest_token_ttl: Duration::from_hours(30 * 24),
+            sessions: None,
             quota: Some(Quota::DEFAULT),
             login_quota: None,
             ai_quota: None,
@@ -143,6 +146,22 @@ impl HttpConfig {
     /// How long a guest token is good. Default: 30 days.
     pub fn with_guest_token_ttl(mut self, ttl: Duration) -> Self {
         self.guest_token_ttl = ttl;
+        self
+    }
+
+    /// Who keeps sessions: with it, whoever has a token can trade it for one that lives on while it is
+    /// used and can be revoked. Default: nobody, and the routes of sessions say so.
+    ///
+    /// A session outlives the token with which it was begun, by
+    /// [30 days](medcards_core::session::SESSION_AGE_MAX) at most, and whoever issued that token is
+    /// not asked again. So it never carries the role `admin`, which the issuer must be able to take
+    /// back within the life of a token: administrators send that itself.
+    ///
+    /// Each call with the token of a session asks the store once; nothing is remembered in this
+    /// process, so that what was revoked is refused at once. If the store fails, the call is answered
+    /// with `sessions_unavailable` (503), because nobody knows whether the session is good.
+    pub fn with_sessions(mut self, sessions: Arc<dyn SessionStore>) -> Self {
+        self.sessions = Some(sessions);
         self
     }
 

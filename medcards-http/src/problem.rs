@@ -72,7 +72,7 @@ problem_codes! {
     InvalidAnswer = "invalid_answer", UNPROCESSABLE_ENTITY, "The case does not allow this answer.";
     InvalidField = "invalid_field", UNPROCESSABLE_ENTITY, "A field has a value it cannot have.";
     InvalidHeader = "invalid_header", BAD_REQUEST, "A header has a value it cannot have.";
-    InvalidId = "invalid_id", BAD_REQUEST, "An id in the path is not a UUID.";
+    InvalidId = "invalid_id", BAD_REQUEST, "An id in the path is not well formed.";
     InvalidParameter = "invalid_parameter", BAD_REQUEST, "A parameter has a value it cannot have.";
     InvalidUtf8 = "invalid_utf8", BAD_REQUEST, "The body is not UTF-8 text.";
     KeysUnavailable = "keys_unavailable", SERVICE_UNAVAILABLE, "The keys that check tokens cannot be fetched.";
@@ -86,6 +86,11 @@ problem_codes! {
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, "There were too many calls.";
     RoleMissing = "role_missing", FORBIDDEN, "The token does not carry the role that this needs.";
     RouteNotFound = "route_not_found", NOT_FOUND, "There is nothing at this path.";
+    SessionEnded = "session_ended", UNAUTHORIZED, "The session has ended, or there was none.";
+    SessionNotFound = "session_not_found", NOT_FOUND, "You have no session with this id.";
+    SessionsDisabled = "sessions_disabled", FORBIDDEN, "This server keeps no sessions.";
+    SessionsUnavailable = "sessions_unavailable", SERVICE_UNAVAILABLE, "Sessions cannot be looked up now.";
+    SignInNeeded = "sign_in_needed", FORBIDDEN, "A session cannot do this: it needs the token that signed you in.";
     StorageFull = "storage_full", INSUFFICIENT_STORAGE, "The server has no room left to store this.";
     StorageReadOnly = "storage_read_only", SERVICE_UNAVAILABLE, "The server cannot store anything now.";
     StorageTimeout = "storage_timeout", GATEWAY_TIMEOUT, "The storage did not answer in time.";

@@ -1,10 +1,12 @@
-//! Who calls: bearer tokens, checked.
+//! Who calls: bearer tokens, checked. They are JWTs, or those of sessions.
 
 #[cfg(feature = "jwks")]
 mod jwks;
 mod roles;
+mod session;
 mod token;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
@@ -12,12 +14,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
 use medcards_core::app::Medcards;
+use medcards_core::session::{SessionKey, SessionStore};
 use medcards_core::user::{User, UserKind};
 use medcards_core::{Error, ErrorKind, Result, Timestamp, UserId};
 use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
+pub(crate) use self::session::new_token as new_session_token;
 use self::token::{Claims, ParsedToken};
 use crate::api::Shared;
 use crate::config::{Guests, HttpConfig};
@@ -49,7 +53,9 @@ const SECRET_BYTES_STRONG: usize = 32;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
     pub(crate) user_id: UserId,
-    kind: UserKind,
+    pub(crate) kind: UserKind,
+    /// The session, if that is what it was known by.
+    pub(crate) session: Option<SessionKey>,
     is_admin: bool,
 }
 
@@ -66,6 +72,7 @@ pub(crate) struct Auth {
     audience: Option<String>,
     guest: Option<GuestKeys>,
     guests: Guests,
+    sessions: Option<Arc<dyn SessionStore>>,
     medcards: Medcards,
     remembered: Cache<Box<str>, Remembered>,
 }
@@ -129,6 +136,7 @@ impl Auth {
             audience: config.jwt_audience.clone(),
             guest,
             guests: config.guests,
+            sessions: config.sessions.clone(),
             medcards,
             remembered: Cache::new(TOKENS_REMEMBERED_MAX),
         })
@@ -141,6 +149,10 @@ impl Auth {
             Err(code) => return Identity(Err(code)),
         };
         let now = self.medcards.now();
+        if session::is_of_session(token) {
+            // Boxed for the same reason as below.
+            return Identity(Box::pin(self.check_session(token, now)).await);
+        }
         match self.remembered.get(token) {
             Some(remembered) if now < remembered.until => Identity(Ok(remembered.caller)),
             // Boxed, so that a token checked lately does not carry the size of fetching keys.
@@ -173,6 +185,36 @@ impl Auth {
                 .into()
             },
         )
+    }
+
+    /// Who keeps sessions, if anybody does.
+    pub(crate) fn sessions(&self) -> std::result::Result<&Arc<dyn SessionStore>, Problem> {
+        self.sessions.as_ref().ok_or_else(|| {
+            Problem::new(ProblemCode::SessionsDisabled)
+                .with_detail("send the token that you were given when you signed in")
+        })
+    }
+
+    /// Finds the session of a token, each time anew: one that was revoked must end at once.
+    async fn check_session(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> std::result::Result<Caller, ProblemCode> {
+        let sessions = self.sessions.as_ref().ok_or(ProblemCode::TokenInvalid)?;
+        let key = session::parse(token).ok_or(ProblemCode::TokenMalformed)?;
+        let found = sessions.touch_session(&key, now).await.map_err(|error| {
+            tracing::error!(%error, "a session cannot be looked up");
+            ProblemCode::SessionsUnavailable
+        })?;
+        let session = found.ok_or(ProblemCode::SessionEnded)?;
+        Ok(Caller {
+            user_id: session.user_id,
+            kind: session.kind,
+            session: Some(key),
+            // Whoever gives that role must be able to take it back, and is not asked about a session.
+            is_admin: false,
+        })
     }
 
     async fn check_and_remember(
@@ -229,6 +271,7 @@ impl Auth {
         Ok(Caller {
             user_id,
             kind,
+            session: None,
             is_admin: !is_guest && roles::is_admin(claims),
         })
     }

@@ -10,6 +10,7 @@ mod me;
 mod metrics;
 mod openapi;
 mod probe;
+mod sessions;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Uri, header};
@@ -31,6 +32,12 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub(crate) fn all() -> OpenApiRouter<Shared> {
     let router = OpenApiRouter::with_openapi(openapi::document())
         .routes(routes!(guest::create_guest))
+        .routes(routes!(
+            sessions::begin_session,
+            sessions::list_sessions,
+            sessions::end_sessions
+        ))
+        .routes(routes!(sessions::end_session))
         .routes(routes!(cases::list_cases))
         .routes(routes!(cases::next_case))
         .routes(routes!(cases::show_case))

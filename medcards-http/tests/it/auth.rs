@@ -184,6 +184,10 @@ async fn every_path_of_a_user_asks_for_a_token() {
         (Method::PATCH, "/v1/me/settings".to_owned()),
         (Method::GET, "/v1/me/answers".to_owned()),
         (Method::GET, "/v1/me/stats".to_owned()),
+        (Method::POST, "/v1/sessions".to_owned()),
+        (Method::GET, "/v1/sessions".to_owned()),
+        (Method::DELETE, "/v1/sessions".to_owned()),
+        (Method::DELETE, format!("/v1/sessions/{id}")),
         (Method::POST, "/v1/admin/cases".to_owned()),
         (Method::GET, "/v1/admin/spend".to_owned()),
     ] {

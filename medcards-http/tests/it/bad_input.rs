@@ -167,6 +167,33 @@ async fn paths_and_methods_that_do_not_exist_are_problems_too() {
         (Method::GET, "/v1/cases/%ff", 400, "invalid_id"),
         (Method::GET, "/v1/cases/%00", 400, "invalid_id"),
         (Method::GET, "/v1/answers/nope/feedback", 400, "invalid_id"),
+        (Method::DELETE, "/v1/sessions/nope", 400, "invalid_id"),
+        (Method::DELETE, "/v1/sessions/%30", 400, "invalid_id"),
+        (
+            Method::DELETE,
+            "/v1/sessions/00112233445566778899AABBCCDDEEFF",
+            400,
+            "invalid_id",
+        ),
+        (
+            Method::DELETE,
+            "/v1/sessions/00112233445566778899aabbccddeeff",
+            404,
+            "session_not_found",
+        ),
+        (
+            Method::GET,
+            "/v1/sessions/00112233445566778899aabbccddeeff",
+            405,
+            "method_not_allowed",
+        ),
+        (Method::PUT, "/v1/sessions", 405, "method_not_allowed"),
+        (
+            Method::GET,
+            "/v1/sessions?limit=1",
+            400,
+            "unknown_parameter",
+        ),
         (
             Method::GET,
             &format!("/v1/cases/{unknown}"),
@@ -274,7 +301,7 @@ proptest! {
     #[test]
     fn no_request_breaks_the_server(
         method in "(GET|POST|PATCH|PUT|DELETE|HEAD|OPTIONS|X)",
-        path in "(/v1/cases|/v1/cases/next|/v1/me/answers|/v1/admin/cases|/v1/answers|/)?(/[a-z0-9%.~-]{0,12}){0,3}",
+        path in "(/v1/cases|/v1/cases/next|/v1/me/answers|/v1/sessions|/v1/admin/cases|/v1/answers|/)?(/[a-z0-9%.~-]{0,12}){0,3}",
         query in proptest::option::of("[a-z=&%+0-9]{0,30}"),
         kind in "(application/json|application/x-ndjson|text/plain|)",
         body in bodies(),

@@ -26,6 +26,9 @@ mod stream;
 /// Tokens and roles.
 mod auth;
 
+/// Sessions: from signing in to signing out.
+mod sessions;
+
 /// Tokens signed with an issuer's keys.
 #[cfg(feature = "jwks")]
 mod jwks;

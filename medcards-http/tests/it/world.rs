@@ -34,7 +34,7 @@ pub(crate) struct Reply {
 }
 
 impl World {
-    /// Guests are taken, nothing is limited, and a scripted model writes feedback.
+    /// Guests are taken, sessions are kept, nothing is limited, and a scripted model writes feedback.
     pub(crate) async fn new() -> Self {
         Self::with(|config| config).await
     }
@@ -55,6 +55,7 @@ impl World {
         plan: FaultPlan,
         configure: impl FnOnce(HttpConfig) -> HttpConfig,
     ) -> Self {
+        let sessions = Faulty::new(MemoryStore::new(), plan.clone());
         let clock = Arc::new(ManualClock::default());
         let provider = ScriptedProvider::new();
         let medcards = Medcards::builder(store)
@@ -66,6 +67,7 @@ impl World {
         let config = HttpConfig::new()
             .with_jwt_secret(SECRET)
             .with_guests(Guests::Enabled)
+            .with_sessions(Arc::new(sessions))
             .with_quota(None);
         let api = medcards_http::router(medcards.clone(), configure(config)).unwrap();
         Self {
@@ -118,6 +120,19 @@ impl World {
             .headers_mut()
             .insert("content-type", "application/json".parse().unwrap());
         self.send(request).await
+    }
+
+    pub(crate) async fn delete(&self, token: &str, path: &str) -> Reply {
+        self.send(request(Method::DELETE, path, Some(token), Body::empty()))
+            .await
+    }
+
+    /// A new session of whoever has this token: its id and its token.
+    pub(crate) async fn session(&self, token: &str) -> (String, String) {
+        let begun = request(Method::POST, "/v1/sessions", Some(token), Body::empty());
+        let begun = self.send(begun).await.expect(201);
+        let text = |name: &str| begun[name].as_str().unwrap().to_owned();
+        (text("session"), text("token"))
     }
 
     /// A token of an administrator.
