@@ -15,6 +15,7 @@ use medcards::providers::{
     AnthropicProvider, AuthoredProvider, FeedbackTemplate, OpenAiProvider, TokenLimitField,
     price_of,
 };
+use medcards::session::SessionStore;
 use medcards::sqlite::{SqliteConfig, SqliteStore};
 use medcards::store::Store;
 use medcards::time::{Clock, SystemClock};
@@ -60,7 +61,7 @@ impl Wired {
         }
         let model = model(&config.ai)?;
         let store = OpenedStore::open(&config.store).await?;
-        match Self::on(config, store.shared(), model.clone()).await {
+        match Self::on(config, &store, model.clone()).await {
             Ok((medcards, deck, api)) => Ok(Self {
                 address,
                 deck,
@@ -79,9 +80,10 @@ impl Wired {
 
     async fn on(
         config: &Config,
-        store: Arc<dyn Store>,
+        opened: &OpenedStore,
         model: Option<Arc<dyn AiProvider>>,
     ) -> Result<(Medcards, DeckCounts, Api)> {
+        let store = opened.shared();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let secrets = Secrets::of(config)?;
         let deck = load_deck_once(&*store, clock.now()).await?;
@@ -107,6 +109,7 @@ impl Wired {
             .with_jwt_secret(secrets.users)
             .with_guest_secret(secrets.guests)
             .with_guests(guests)
+            .with_sessions(opened.sessions())
             .with_quota(config.rate_limit)
             .with_login_quota(config.login_limit)
             .with_ai_quota(config.ai_limit)
@@ -154,6 +157,13 @@ impl OpenedStore {
             StoreSettings::Sqlite(file) => SqliteStore::open(SqliteConfig::new(file))
                 .await
                 .map(Self::Sqlite),
+        }
+    }
+
+    fn sessions(&self) -> Arc<dyn SessionStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
         }
     }
 
