@@ -21,6 +21,8 @@ mod moving;
 mod pg_server;
 /// Real cases, by the thousand; run by `tests/real-data`.
 mod real_data;
+/// Signing in and out, on servers that come and go.
+mod sessions;
 /// Whose data is whose, and which tokens open what.
 mod strangers;
 /// One trace of requests, played on every kind of store.
