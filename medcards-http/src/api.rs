@@ -9,6 +9,7 @@ use medcards_core::{Error, ErrorKind, Result};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use crate::auth::Auth;
+use crate::boards::Boards;
 use crate::config::HttpConfig;
 use crate::drain::Drain;
 use crate::edge::EdgeLayer;
@@ -24,6 +25,7 @@ pub(crate) struct App {
     pub(crate) medcards: Medcards,
     pub(crate) config: HttpConfig,
     pub(crate) auth: Auth,
+    pub(crate) boards: Boards,
     pub(crate) limits: Limits,
     pub(crate) drain: Drain,
     pub(crate) telemetry: Telemetry,
@@ -104,6 +106,7 @@ pub fn router(medcards: Medcards, config: HttpConfig) -> Result<Api> {
     let cors = cors(&config.cors_origins)?;
     let app = Arc::new(App {
         auth: Auth::new(&config, medcards.clone())?,
+        boards: Boards::new(&config)?,
         limits: Limits::new(&config, &limited, Arc::clone(medcards.clock()))?,
         drain: Drain::new(config.drain_patience),
         telemetry: Telemetry::new()?,

@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use medcards_core::leaderboard::Leaderboards;
 use medcards_core::limit::{Quota, RateLimiter};
 use medcards_core::metric::MetricSource;
 use medcards_core::session::SessionStore;
@@ -48,6 +49,8 @@ pub struct HttpConfig {
     pub(crate) route_quotas: Vec<(String, Quota)>,
     pub(crate) route_costs: Vec<(String, u32)>,
     pub(crate) address_quota: Option<Quota>,
+    pub(crate) leaderboards: Option<Arc<dyn Leaderboards>>,
+    pub(crate) alias_secret: Option<SecretString>,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
     pub(crate) metrics: Vec<Arc<dyn MetricSource>>,
     pub(crate) trusted_proxies: Vec<String>,
@@ -89,6 +92,8 @@ impl HttpConfig {
             route_quotas: Vec::new(),
             route_costs: Vec::new(),
             address_quota: None,
+            leaderboards: None,
+            alias_secret: None,
             limiter: None,
             metrics: Vec::new(),
             trusted_proxies: Vec::new(),
@@ -226,6 +231,21 @@ impl HttpConfig {
     /// Default: none.
     pub fn with_address_quota(mut self, quota: Option<Quota>) -> Self {
         self.address_quota = quota;
+        self
+    }
+
+    /// The leaderboards to show. Whoever makes them also keeps them fed, by a
+    /// [`BoardKeeper`](medcards_core::leaderboard::BoardKeeper). Default: none; their paths say so.
+    pub fn with_leaderboards(mut self, leaderboards: Arc<dyn Leaderboards>) -> Self {
+        self.leaderboards = Some(leaderboards);
+        self
+    }
+
+    /// The secret that turns user ids into the aliases that others see on leaderboards, so that who
+    /// knows an id learns nothing there. Servers of one platform need the same. Default: the secret of
+    /// guests, or else that of [`with_jwt_secret`](Self::with_jwt_secret).
+    pub fn with_alias_secret(mut self, secret: impl Into<SecretString>) -> Self {
+        self.alias_secret = Some(secret.into());
         self
     }
 

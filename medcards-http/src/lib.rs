@@ -52,7 +52,9 @@ mod config;
 mod problem;
 
 mod address;
+mod alias;
 mod auth;
+mod boards;
 mod limit;
 
 mod body;

@@ -76,6 +76,7 @@ problem_codes! {
     InvalidParameter = "invalid_parameter", BAD_REQUEST, "A parameter has a value it cannot have.";
     InvalidUtf8 = "invalid_utf8", BAD_REQUEST, "The body is not UTF-8 text.";
     KeysUnavailable = "keys_unavailable", SERVICE_UNAVAILABLE, "The keys that check tokens cannot be fetched.";
+    LeaderboardsDisabled = "leaderboards_disabled", NOT_FOUND, "This server keeps no leaderboards.";
     MalformedJson = "malformed_json", BAD_REQUEST, "The body is not JSON.";
     MalformedQuery = "malformed_query", BAD_REQUEST, "The query string is not well formed.";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not take this method.";

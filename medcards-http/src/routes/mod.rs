@@ -6,6 +6,7 @@ mod cases;
 mod docs;
 mod feedback;
 mod guest;
+mod leaderboards;
 mod me;
 mod metrics;
 mod openapi;
@@ -47,6 +48,9 @@ pub(crate) fn all() -> OpenApiRouter<Shared> {
         .routes(routes!(me::update_settings))
         .routes(routes!(me::list_answers))
         .routes(routes!(me::show_stats))
+        .routes(routes!(leaderboards::show_leaderboard))
+        .routes(routes!(leaderboards::show_my_standing))
+        .routes(routes!(leaderboards::show_my_cohort))
         .routes(routes!(admin::import_cases))
         .routes(routes!(admin::show_spend))
         .routes(routes!(probe::health))

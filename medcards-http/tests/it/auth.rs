@@ -188,6 +188,9 @@ async fn every_path_of_a_user_asks_for_a_token() {
         (Method::GET, "/v1/sessions".to_owned()),
         (Method::DELETE, "/v1/sessions".to_owned()),
         (Method::DELETE, format!("/v1/sessions/{id}")),
+        (Method::GET, "/v1/me/cohort".to_owned()),
+        (Method::GET, "/v1/me/leaderboards/week".to_owned()),
+        (Method::GET, "/v1/leaderboards/week".to_owned()),
         (Method::POST, "/v1/admin/cases".to_owned()),
         (Method::GET, "/v1/admin/spend".to_owned()),
     ] {

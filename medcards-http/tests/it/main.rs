@@ -33,6 +33,9 @@ mod sessions;
 #[cfg(feature = "jwks")]
 mod jwks;
 
+/// Where a student stands among others.
+mod leaderboards;
+
 /// Requests that are wrong, each a clear problem.
 mod bad_input;
 
