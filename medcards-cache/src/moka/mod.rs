@@ -9,6 +9,7 @@ use medcards_core::cache::{Cache, CacheEntry, CacheHit, Stage};
 use medcards_core::feedback::{FeedbackKey, Tier};
 use medcards_core::time::Clock;
 use medcards_core::{CaseId, Result};
+use moka::notification::RemovalCause;
 
 /// How many bytes all entries may take unless said otherwise: 64 MiB, about 20,000 feedbacks.
 const BYTES_MAX_DEFAULT: u64 = 64 << 20;
@@ -32,6 +33,7 @@ pub struct MokaCache {
     bytes_max: u64,
     clock: Arc<dyn Clock>,
     next_sweep_us: Arc<AtomicU64>,
+    evictions: Arc<AtomicU64>,
 }
 
 impl MokaCache {
@@ -60,6 +62,12 @@ impl MokaCache {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.entries.weighted_size()
+    }
+
+    /// How many entries had to leave because there was no room.
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
     }
 
     /// Forgets the entries whose time is over, if a minute has passed since they were looked for.
@@ -111,11 +119,18 @@ impl MokaCacheBuilder {
     /// Builds the cache.
     #[must_use]
     pub fn build(self) -> MokaCache {
+        let evictions = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&evictions);
         let entries = moka::sync::Cache::builder()
             .name("medcards-feedback")
             .max_capacity(self.bytes_max)
             .weigher(|_, entry: &Arc<CacheEntry>| {
                 u32::try_from(entry.weight_bytes()).unwrap_or(u32::MAX)
+            })
+            .eviction_listener(move |_, _, cause| {
+                if cause == RemovalCause::Size {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
             })
             .build_with_hasher(RandomState::default());
         MokaCache {
@@ -123,6 +138,7 @@ impl MokaCacheBuilder {
             bytes_max: self.bytes_max,
             clock: self.clock,
             next_sweep_us: Arc::default(),
+            evictions,
         }
     }
 }

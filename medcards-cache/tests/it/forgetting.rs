@@ -78,6 +78,7 @@ async fn the_bytes_of_all_entries_stay_bounded() {
     cache.run_pending_tasks();
     assert!(cache.bytes() <= bytes_max, "{} bytes", cache.bytes());
     assert!(!cache.is_empty());
+    assert_eq!(cache.evictions() + cache.len(), 1_000);
 }
 
 #[tokio::test]
