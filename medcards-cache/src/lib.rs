@@ -23,11 +23,15 @@
 mod moka;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "redis")]
+mod tiered;
 
 #[cfg(feature = "moka")]
 pub use self::moka::{MokaCache, MokaCacheBuilder};
 #[cfg(feature = "redis")]
 pub use self::redis::{
-    LatencyCounts, LimiterFigures, Redis, RedisConfig, RedisCounts, RedisLeaderboards,
-    RedisRateLimiter, RedisRateLimiterBuilder, RedisSessions, RedisSpendLedger,
+    LatencyCounts, LimiterFigures, Redis, RedisCache, RedisCacheCounts, RedisConfig, RedisCounts,
+    RedisLeaderboards, RedisRateLimiter, RedisRateLimiterBuilder, RedisSessions, RedisSpendLedger,
 };
+#[cfg(feature = "redis")]
+pub use self::tiered::{FarCache, LogPage, LogPosition, NearCache, Notice, Removal};

@@ -143,6 +143,15 @@ impl MokaCacheBuilder {
     }
 }
 
+#[cfg(feature = "redis")]
+impl crate::NearCache for MokaCache {
+    /// Walks through all entries.
+    fn clear(&self) {
+        // Not by moka's own means, after which each hit would have to ask for the time.
+        self.forget(|_, _| true);
+    }
+}
+
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Cache for MokaCache {

@@ -1,6 +1,7 @@
 //! What processes share in Redis.
 
 mod address;
+mod cache;
 mod config;
 mod counts;
 mod failure;
@@ -12,6 +13,7 @@ mod sessions;
 mod spend;
 mod wire;
 
+pub use cache::{RedisCache, RedisCacheCounts};
 pub use config::RedisConfig;
 pub use counts::{LatencyCounts, RedisCounts};
 pub use leaderboards::RedisLeaderboards;

@@ -1,5 +1,7 @@
 //! What processes share in Redis, against real servers.
 
+mod cache;
+mod conformance;
 mod leaderboards;
 mod limiter;
 mod link;

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use medcards_cache::{Redis, RedisConfig};
@@ -29,10 +30,9 @@ impl Server {
 
     /// A server that is not running yet.
     pub(super) fn prepared(arguments: &[&str]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         Self {
             child: None,
-            port: listener.local_addr().expect("it is bound").port(),
+            port: free_port(),
             speaks_tls: false,
             arguments: arguments.iter().map(|&argument| argument.into()).collect(),
             dir: tempfile::tempdir().expect("there is room"),
@@ -119,6 +119,19 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// A port that nobody listens on, and that no other test of this process is given. Below those that
+/// clients are given by the system.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() as u16 % 100 * 100;
+    loop {
+        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 

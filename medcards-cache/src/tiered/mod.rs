@@ -1,0 +1,5 @@
+//! What a cache before another asks of both.
+
+mod far;
+
+pub use self::far::{FarCache, LogPage, LogPosition, NearCache, Notice, Removal};
