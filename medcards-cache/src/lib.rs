@@ -30,8 +30,9 @@ mod tiered;
 pub use self::moka::{MokaCache, MokaCacheBuilder};
 #[cfg(feature = "redis")]
 pub use self::redis::{
-    LatencyCounts, LimiterFigures, Redis, RedisCache, RedisCacheCounts, RedisConfig, RedisCounts,
-    RedisLeaderboards, RedisRateLimiter, RedisRateLimiterBuilder, RedisSessions, RedisSpendLedger,
+    LimiterFigures, Redis, RedisCache, RedisCacheCounts, RedisConfig, RedisCounts,
+    RedisLeaderboards, RedisLeases, RedisRateLimiter, RedisRateLimiterBuilder, RedisSessions,
+    RedisSpendLedger,
 };
 #[cfg(feature = "redis")]
 pub use self::tiered::{FarCache, LogPage, LogPosition, NearCache, Notice, Removal};

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use foldhash::fast::RandomState;
 use medcards_core::cache::{Cache, CacheEntry, CacheHit, Stage};
 use medcards_core::feedback::{FeedbackKey, Tier};
+use medcards_core::metric::{Metric, MetricSource};
 use medcards_core::time::Clock;
 use medcards_core::{CaseId, Result};
 use moka::notification::RemovalCause;
@@ -193,6 +194,24 @@ impl Cache for MokaCache {
 
     fn removals_heard(&self) -> u64 {
         0
+    }
+}
+
+impl MetricSource for MokaCache {
+    fn collect(&self, metrics: &mut Vec<Metric>) {
+        metrics.extend([
+            Metric::gauge(
+                "medcards_cache_entries",
+                "Feedback kept in the memory of this process.",
+                self.len() as f64,
+            ),
+            Metric::gauge("medcards_cache_bytes", "Bytes of it.", self.bytes() as f64),
+            Metric::counter(
+                "medcards_cache_evictions_total",
+                "Feedback that had to go from there to make room.",
+                self.evictions(),
+            ),
+        ]);
     }
 }
 

@@ -1,9 +1,6 @@
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use medcards_core::metric::{HistogramCounts, Metric, MetricSource};
 
-/// The upper bounds of the ranges into which waits are counted, in microseconds: around a tenth of a
-/// millisecond, which one answer takes nearby, and around the patience.
-const LATENCY_BOUNDS_US: [u64; 9] = [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000];
+use super::Redis;
 
 /// What the connection to Redis has seen.
 #[derive(Clone, Debug, Default)]
@@ -26,42 +23,47 @@ pub struct RedisCounts {
     /// How many processes were last seen in the same namespace, this one included.
     pub processes: u32,
     /// How long the answers took.
-    pub latency: LatencyCounts,
+    pub latency: HistogramCounts,
 }
 
-/// How long calls took.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct LatencyCounts {
-    /// The upper bounds of the ranges in microseconds. What took longer is counted in one more.
-    pub bounds_us: &'static [u64],
-    /// How many calls fell into each range.
-    pub counts: Vec<u64>,
-    /// How long all took together, in microseconds.
-    pub sum_us: u64,
-}
-
-/// Counts how long calls take.
-#[derive(Debug, Default)]
-pub(crate) struct Latency {
-    counts: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
-    sum_us: AtomicU64,
-}
-
-impl Latency {
-    pub(crate) fn note(&self, took: Duration) {
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let range = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
-        self.counts[range].fetch_add(1, Ordering::Relaxed);
-        self.sum_us.fetch_add(us, Ordering::Relaxed);
-    }
-
-    pub(crate) fn counts(&self) -> LatencyCounts {
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        LatencyCounts {
-            bounds_us: &LATENCY_BOUNDS_US,
-            counts: self.counts.iter().map(load).collect(),
-            sum_us: load(&self.sum_us),
+impl MetricSource for Redis {
+    fn collect(&self, metrics: &mut Vec<Metric>) {
+        let counts = self.counts();
+        for (outcome, count) in [
+            ("failed", counts.failures),
+            ("timeout", counts.timeouts),
+            ("away", counts.refused),
+        ] {
+            let help = "Calls of Redis that came to nothing, by the reason.";
+            let metric = Metric::counter("medcards_redis_failures_total", help, count);
+            metrics.push(metric.with_label("reason", outcome));
         }
+        metrics.extend([
+            Metric::histogram(
+                "medcards_redis_call_seconds",
+                "How long calls of Redis took, those that were given up included.",
+                counts.latency,
+            ),
+            Metric::gauge(
+                "medcards_redis_is_away",
+                "1 while Redis cannot be reached, else 0.",
+                f64::from(u8::from(counts.is_away)),
+            ),
+            Metric::gauge(
+                "medcards_redis_away_seconds",
+                "How long Redis could not be reached in all, in seconds.",
+                counts.degraded_us as f64 / 1e6,
+            ),
+            Metric::counter(
+                "medcards_redis_lost_total",
+                "How often Redis went away.",
+                counts.opened,
+            ),
+            Metric::gauge(
+                "medcards_redis_processes",
+                "How many processes share Redis, as was last known.",
+                f64::from(counts.processes),
+            ),
+        ]);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use medcards_core::metric::DurationHistogram;
 use medcards_core::{Error, ErrorKind, Result};
 use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, ScriptInvocation};
 use tokio::sync::Notify;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::RedisConfig;
-use super::counts::{Latency, RedisCounts};
+use super::counts::RedisCounts;
 use super::failure::Failure;
 use super::processes;
 use super::wire::{ScriptWire, Wire};
@@ -84,7 +85,7 @@ struct Tally {
     refused: AtomicU64,
     opened: AtomicU64,
     degraded_us: AtomicU64,
-    latency: Latency,
+    latency: DurationHistogram,
 }
 
 /// One connection, and how often in a row it did not answer.
@@ -170,7 +171,7 @@ impl Redis {
         let away_since = *self.link.away_since();
         let away_us = away_since.map_or(0, |since| micros(since.elapsed()));
         RedisCounts {
-            commands: latency.counts.iter().sum(),
+            commands: latency.count,
             failures: load(&tally.failures),
             timeouts: load(&tally.timeouts),
             refused: load(&tally.refused),
@@ -303,7 +304,7 @@ impl Link {
     ) -> Result<T> {
         let began = Instant::now();
         let ended = timeout(patience, call).await;
-        self.tally.latency.note(began.elapsed());
+        self.tally.latency.record(began.elapsed());
         match ended {
             Ok(Ok(value)) => {
                 line.answered();

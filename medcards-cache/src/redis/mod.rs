@@ -6,6 +6,7 @@ mod config;
 mod counts;
 mod failure;
 mod leaderboards;
+mod leases;
 mod limiter;
 mod link;
 mod processes;
@@ -15,8 +16,9 @@ mod wire;
 
 pub use cache::{RedisCache, RedisCacheCounts};
 pub use config::RedisConfig;
-pub use counts::{LatencyCounts, RedisCounts};
+pub use counts::RedisCounts;
 pub use leaderboards::RedisLeaderboards;
+pub use leases::RedisLeases;
 pub use limiter::{LimiterFigures, RedisRateLimiter, RedisRateLimiterBuilder};
 pub use link::Redis;
 pub use sessions::RedisSessions;

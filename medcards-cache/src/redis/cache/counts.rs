@@ -1,5 +1,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use medcards_core::metric::{Metric, MetricSource};
+
+use super::RedisCache;
+
 /// What a cache in Redis has found, kept and missed.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -54,6 +58,39 @@ impl Tally {
             compressed: load(&self.compressed),
             bytes_read: load(&self.bytes_read),
             bytes_written: load(&self.bytes_written),
+        }
+    }
+}
+
+impl MetricSource for RedisCache {
+    fn collect(&self, metrics: &mut Vec<Metric>) {
+        let counts = self.counts();
+        for (outcome, count) in [
+            ("hit", counts.hits),
+            ("miss", counts.misses.saturating_sub(counts.unreadable)),
+            ("unreadable", counts.unreadable),
+            ("failed", counts.failures),
+        ] {
+            let help = "Looks into the cache in Redis, by what came of them.";
+            let metric = Metric::counter("medcards_redis_cache_looks_total", help, count);
+            metrics.push(metric.with_label("outcome", outcome));
+        }
+        for (outcome, count) in [
+            ("plain", counts.puts.saturating_sub(counts.compressed)),
+            ("compressed", counts.compressed),
+            ("failed", counts.put_failures),
+        ] {
+            let help = "Feedback put into the cache in Redis, by how.";
+            let metric = Metric::counter("medcards_redis_cache_puts_total", help, count);
+            metrics.push(metric.with_label("outcome", outcome));
+        }
+        for (direction, bytes) in [
+            ("read", counts.bytes_read),
+            ("written", counts.bytes_written),
+        ] {
+            let help = "Bytes of feedback that went to and came from Redis.";
+            let metric = Metric::counter("medcards_redis_cache_bytes_total", help, bytes);
+            metrics.push(metric.with_label("direction", direction));
         }
     }
 }

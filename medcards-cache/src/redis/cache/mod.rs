@@ -7,7 +7,7 @@
 
 mod counts;
 mod log;
-mod payload;
+pub(super) mod payload;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -67,13 +67,13 @@ struct Body<'a> {
 }
 
 /// A payload, and whether compression made it smaller.
-pub(super) struct Payload {
-    pub(super) bytes: Vec<u8>,
-    pub(super) is_compressed: bool,
+pub(in crate::redis) struct Payload {
+    pub(in crate::redis) bytes: Vec<u8>,
+    pub(in crate::redis) is_compressed: bool,
 }
 
 /// Writes an entry; `None` if it is too large.
-pub(super) fn write(entry: &CacheEntry) -> Option<Payload> {
+pub(in crate::redis) fn write(entry: &CacheEntry) -> Option<Payload> {
     let Feedback {
         text,
         origin,
@@ -124,7 +124,7 @@ pub(super) fn write(entry: &CacheEntry) -> Option<Payload> {
 }
 
 /// Reads an entry; `None` if it is damaged, or of a version or with words that we do not know.
-pub(super) fn read(payload: &[u8]) -> Option<CacheEntry> {
+pub(in crate::redis) fn read(payload: &[u8]) -> Option<CacheEntry> {
     let (header, body) = payload.split_at_checked(HEADER_LEN)?;
     if header[0] != VERSION {
         return None;

@@ -1,7 +1,10 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use medcards_core::Timestamp;
+use medcards_core::metric::{Metric, MetricSource};
 use medcards_core::time::Clock;
+
+use super::RedisRateLimiter;
 
 /// What is written of a Redis that goes away and comes back all the time: no more than this.
 const LOG_INTERVAL_US: i64 = 1_000_000;
@@ -75,5 +78,19 @@ impl Figures {
                 .then(|| Timestamp::from_microsecond(last_switch_us).ok())
                 .flatten(),
         }
+    }
+}
+
+impl MetricSource for RedisRateLimiter {
+    fn collect(&self, metrics: &mut Vec<Metric>) {
+        let figures = self.figures();
+        for (place, count) in [("redis", figures.remote), ("process", figures.local)] {
+            let help = "Calls counted against limits, by where.";
+            let metric = Metric::counter("medcards_limit_decisions_total", help, count);
+            metrics.push(metric.with_label("place", place));
+        }
+        let help = "Calls that a limit refused.";
+        let refused = Metric::counter("medcards_limit_refusals_total", help, figures.refused);
+        metrics.push(refused);
     }
 }

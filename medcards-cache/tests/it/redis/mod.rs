@@ -3,6 +3,7 @@
 mod cache;
 mod conformance;
 mod leaderboards;
+mod leases;
 mod limiter;
 mod link;
 mod places;

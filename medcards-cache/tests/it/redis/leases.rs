@@ -1,0 +1,128 @@
+//! Leases that processes share.
+
+use std::time::Duration;
+
+use medcards_cache::RedisLeases;
+use medcards_core::lease::{FeedbackLeases, LeaseEnd, LeaseHold, LeaseState, LeaseTurn};
+use medcards_core::testing::{sample_feedback, sample_key};
+use medcards_tests::redis::RedisServer;
+
+use super::places::within;
+
+mod conformance_on_server {
+    use medcards_cache::{Redis, RedisLeases};
+    use medcards_core::conformance::leases::LEASE_TTL;
+
+    use super::super::places::on_server;
+
+    async fn make() -> (RedisLeases, Redis) {
+        let redis = on_server().await;
+        (RedisLeases::new(&redis).with_ttl(LEASE_TTL), redis)
+    }
+
+    medcards_core::lease_conformance!(make);
+}
+
+mod conformance_on_sentinels {
+    use medcards_cache::{Redis, RedisLeases};
+    use medcards_core::conformance::leases::LEASE_TTL;
+
+    use super::super::places::on_sentinels;
+
+    async fn make() -> (RedisLeases, Redis) {
+        let redis = on_sentinels().await;
+        (RedisLeases::new(&redis).with_ttl(LEASE_TTL), redis)
+    }
+
+    medcards_core::lease_conformance!(make);
+}
+
+mod conformance_on_cluster {
+    use medcards_cache::{Redis, RedisLeases};
+    use medcards_core::conformance::leases::LEASE_TTL;
+
+    use super::super::places::on_cluster;
+
+    async fn make() -> (RedisLeases, Redis) {
+        let redis = on_cluster().await;
+        (RedisLeases::new(&redis).with_ttl(LEASE_TTL), redis)
+    }
+
+    medcards_core::lease_conformance!(make);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_outlives_a_redis_that_lost_everything() {
+    let server = RedisServer::start();
+    let redis = within(&server.url(), "leases").await;
+    let leases = RedisLeases::new(&redis);
+    let key = sample_key(1);
+    let LeaseTurn::Held(lease) = leases.take(&key).await.unwrap() else {
+        panic!("it is free")
+    };
+    let words = ["a", "b", "c"].map(std::sync::Arc::from);
+    leases.push(&lease, 0, &words[..2]).await.unwrap();
+    server.command(&["FLUSHALL"]);
+    let hold = leases.push(&lease, 2, &words[2..]).await.unwrap();
+    assert_eq!(hold, LeaseHold::Held { shown: 0 });
+    let hold = leases.push(&lease, 0, &words).await.unwrap();
+    assert_eq!(hold, LeaseHold::Held { shown: 3 });
+    assert_eq!(
+        leases.take(&key).await.unwrap(),
+        LeaseTurn::Followed(lease.fence)
+    );
+    server.command(&["FLUSHALL"]);
+    let LeaseTurn::Held(other) = leases.take(&key).await.unwrap() else {
+        panic!("it was lost")
+    };
+    assert!(
+        lease.fence < other.fence,
+        "fences grow although all was lost"
+    );
+    assert_eq!(leases.push(&lease, 3, &[]).await.unwrap(), LeaseHold::Lost);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_key_of_a_lease_is_without_expiry() {
+    let server = RedisServer::start();
+    let redis = within(&server.url(), "leases").await;
+    let leases = RedisLeases::new(&redis);
+    for (n, end) in (0..).zip([
+        None,
+        Some(LeaseEnd::Failed(Duration::from_secs(30))),
+        Some(LeaseEnd::Released),
+        Some(LeaseEnd::Written(Box::new(sample_feedback("Words.")))),
+    ]) {
+        let LeaseTurn::Held(lease) = leases.take(&sample_key(n)).await.unwrap() else {
+            panic!("it is free")
+        };
+        leases.push(&lease, 0, &["Words.".into()]).await.unwrap();
+        if let Some(end) = end {
+            leases.end(&lease, &end).await.unwrap();
+        }
+    }
+    let keys = server.command(&["KEYS", "leases:*fk1*"]);
+    assert_eq!(keys.lines().count(), 6, "{keys}");
+    for key in keys.lines() {
+        let left: i64 = server.command(&["PTTL", key]).trim().parse().unwrap();
+        assert!((1..=30_000).contains(&left), "{key}: {left}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_another_version_wrote_is_an_error_and_not_a_feedback() {
+    let server = RedisServer::start();
+    let redis = within(&server.url(), "leases").await;
+    let leases = RedisLeases::new(&redis);
+    let key = sample_key(1);
+    let LeaseTurn::Held(lease) = leases.take(&key).await.unwrap() else {
+        panic!("it is free")
+    };
+    let end = LeaseEnd::Written(Box::new(sample_feedback("Words.")));
+    leases.end(&lease, &end).await.unwrap();
+    let seen = leases.follow(&key, lease.fence, 0).await.unwrap();
+    assert_eq!(seen.state, LeaseState::Ended(end));
+    let name = server.command(&["KEYS", "leases:*:lease:*"]);
+    server.command(&["HSET", name.trim(), "end", "\u{fe}\u{fe}\u{fe}"]);
+    assert!(leases.follow(&key, lease.fence, 0).await.is_err());
+}
