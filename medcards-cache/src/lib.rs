@@ -18,6 +18,7 @@
 //! | --- | --- |
 //! | bytes of all entries | [`MokaCacheBuilder::bytes_max`], 64 MiB by default |
 //! | time of an entry | its own [`keep_until`](medcards_core::cache::Lifetime::keep_until), looked at once a minute |
+#![cfg_attr(feature = "redis", doc = include_str!("redis/about.md"))]
 
 #[cfg(feature = "moka")]
 mod moka;
@@ -35,4 +36,6 @@ pub use self::redis::{
     RedisSpendLedger,
 };
 #[cfg(feature = "redis")]
-pub use self::tiered::{FarCache, LogPage, LogPosition, NearCache, Notice, Removal};
+pub use self::tiered::{
+    FarCache, LogPage, LogPosition, NearCache, Notice, Removal, TieredCache, TieredCounts,
+};

@@ -1,18 +1,19 @@
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use medcards_core::cache::Cache;
 use medcards_core::feedback::FeedbackKey;
 use medcards_core::{CaseId, Error, ErrorKind, Result};
 
-/// A cache in the memory of this process, as the near part of a tiered cache.
+/// A cache in the memory of this process, as the near part of a [`TieredCache`](super::TieredCache).
 pub trait NearCache: Cache {
     /// Forgets everything that was kept before the call.
     fn clear(&self);
 }
 
-/// A cache that processes share, as the far part of a tiered cache.
+/// A cache that processes share, as the far part of a [`TieredCache`](super::TieredCache).
 ///
 /// It has a log of removals that all processes read. The log may lose entries; whoever reads it is
 /// told so.
@@ -36,6 +37,27 @@ pub trait FarCache: Cache {
     /// # Errors
     /// Those of the backend.
     async fn announced_after(&self, position: Option<&LogPosition>) -> Result<LogPage>;
+}
+
+impl<T: NearCache + ?Sized> NearCache for Arc<T> {
+    fn clear(&self) {
+        (**self).clear();
+    }
+}
+
+#[async_trait]
+impl<T: FarCache + ?Sized> FarCache for Arc<T> {
+    fn is_away(&self) -> bool {
+        (**self).is_away()
+    }
+
+    async fn announce(&self, removal: &Removal, by: &str) -> Result<Option<LogPosition>> {
+        (**self).announce(removal, by).await
+    }
+
+    async fn announced_after(&self, position: Option<&LogPosition>) -> Result<LogPage> {
+        (**self).announced_after(position).await
+    }
 }
 
 /// What is to be forgotten.

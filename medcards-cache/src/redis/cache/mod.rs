@@ -58,6 +58,9 @@ static PUT: LazyLock<Script> = LazyLock::new(|| {
 
 /// Keeps feedback in Redis, for every process. Cloning gives a handle on the same.
 ///
+/// By itself it tells no process what another removed, which matters to those that keep entries in
+/// their memory too: for them there is [`TieredCache`](crate::TieredCache).
+///
 /// An entry that cannot be read, because it is damaged or of a newer program, is a miss. So is one
 /// whose time is over. An entry of more than 1 MiB is not kept.
 ///

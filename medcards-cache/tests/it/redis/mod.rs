@@ -10,3 +10,4 @@ mod places;
 mod server;
 mod sessions;
 mod spend;
+mod tiered;
