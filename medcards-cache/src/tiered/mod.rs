@@ -38,6 +38,7 @@
 
 mod far;
 mod hearing;
+mod metrics;
 mod pending;
 
 use std::fmt;
