@@ -31,7 +31,7 @@ fn text(config: &Config, wired: &Wired) -> String {
         "local",
         format!("on: {} MiB in this process", CACHE_BYTES / 1024 / 1024),
     );
-    line("remote", "off: MEDCARDS_REDIS is not set".to_owned());
+    line("remote", remote(config, wired));
     line(
         "precomputed",
         "on: what models wrote and reviewers approved, kept in the store".to_owned(),
@@ -66,6 +66,14 @@ fn deck(wired: &Wired) -> String {
         updated => format!(", {updated} in a new version"),
     };
     format!("{} cases, {} new{updated}", counts.cases, counts.created)
+}
+
+fn remote(config: &Config, wired: &Wired) -> String {
+    match (&config.redis, wired.redis_is_away()) {
+        (None, _) => "off: MEDCARDS_REDIS is not set".to_owned(),
+        (Some(redis), false) => format!("on: {redis}"),
+        (Some(redis), true) => format!("away for now, and tried again: {redis}"),
+    }
 }
 
 fn live(config: &Config, wired: &Wired) -> String {

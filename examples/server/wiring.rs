@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use medcards::ai::AiProvider;
 use medcards::app::Medcards;
-use medcards::caches::MokaCache;
+use medcards::caches::{
+    MokaCache, Redis, RedisCache, RedisLeases, RedisRateLimiter, RedisSessions, RedisSpendLedger,
+    TieredCache,
+};
 use medcards::feedback::ResolverConfig;
 use medcards::http::{Api, Guests, HttpConfig};
 use medcards::postgres::PgStore;
@@ -44,6 +47,7 @@ pub(crate) struct Wired {
     pub(crate) deck: DeckCounts,
     pub(crate) model: Option<Arc<dyn AiProvider>>,
     medcards: Medcards,
+    redis: Option<Redis>,
     store: OpenedStore,
     listener: TcpListener,
     api: Api,
@@ -60,13 +64,18 @@ impl Wired {
             make_folder(config)?;
         }
         let model = model(&config.ai)?;
+        let redis = match &config.redis {
+            Some(redis) => Some(Redis::connect(redis.clone()).await?),
+            None => None,
+        };
         let store = OpenedStore::open(&config.store).await?;
-        match Self::on(config, &store, model.clone()).await {
+        match Self::on(config, &store, redis.as_ref(), model.clone()).await {
             Ok((medcards, deck, api)) => Ok(Self {
                 address,
                 deck,
                 model,
                 medcards,
+                redis,
                 store,
                 listener,
                 api,
@@ -81,6 +90,7 @@ impl Wired {
     async fn on(
         config: &Config,
         opened: &OpenedStore,
+        redis: Option<&Redis>,
         model: Option<Arc<dyn AiProvider>>,
     ) -> Result<(Medcards, DeckCounts, Api)> {
         let store = opened.shared();
@@ -89,13 +99,37 @@ impl Wired {
         let deck = load_deck_once(&*store, clock.now()).await?;
         let mut resolver = ResolverConfig::default();
         resolver.spend_budget = config.budget;
-        let cache = MokaCache::builder(Arc::clone(&clock))
-            .bytes_max(CACHE_BYTES)
-            .build();
         let model = model.unwrap_or_else(|| Arc::new(AuthoredProvider::new()));
-        let medcards = Medcards::builder(store)
-            .cache(Arc::new(cache))
-            .clock(clock)
+        let near = MokaCache::builder(Arc::clone(&clock)).bytes_max(CACHE_BYTES);
+        let mut medcards = Medcards::builder(Arc::clone(&store)).clock(Arc::clone(&clock));
+        let mut http = HttpConfig::new();
+        match redis {
+            None => {
+                medcards = medcards.cache(Arc::new(near.build()));
+                http = http.with_sessions(opened.sessions());
+            }
+            Some(redis) => {
+                let far = RedisCache::new(redis.clone(), Arc::clone(&clock));
+                let cache = Arc::new(TieredCache::new(near.build(), far));
+                let leases = Arc::new(RedisLeases::new(redis));
+                let ledger = Arc::new(RedisSpendLedger::new(redis, Arc::clone(&store)));
+                let limiter = Arc::new(RedisRateLimiter::new(redis.clone()));
+                let sessions = RedisSessions::new(opened.sessions(), redis.clone());
+                medcards = medcards
+                    .cache(Arc::clone(&cache) as _)
+                    .leases(Arc::clone(&leases) as _)
+                    .ledger(Arc::clone(&ledger) as _);
+                http = http
+                    .with_sessions(Arc::new(sessions))
+                    .with_limiter(Arc::clone(&limiter) as _)
+                    .with_metrics(Arc::new(redis.clone()))
+                    .with_metrics(cache)
+                    .with_metrics(leases)
+                    .with_metrics(ledger)
+                    .with_metrics(limiter);
+            }
+        }
+        let medcards = medcards
             .resolver(resolver)
             .ai(model, Arc::new(FeedbackTemplate::new()))
             .build()
@@ -105,11 +139,10 @@ impl Wired {
         } else {
             Guests::Disabled
         };
-        let mut http = HttpConfig::new()
+        let mut http = http
             .with_jwt_secret(secrets.users)
             .with_guest_secret(secrets.guests)
             .with_guests(guests)
-            .with_sessions(opened.sessions())
             .with_quota(config.rate_limit)
             .with_login_quota(config.login_limit)
             .with_ai_quota(config.ai_limit)
@@ -123,10 +156,16 @@ impl Wired {
         Ok((medcards, deck, api))
     }
 
+    /// Whether there is a Redis that cannot be reached.
+    pub(crate) fn redis_is_away(&self) -> bool {
+        self.redis.as_ref().is_some_and(Redis::is_away)
+    }
+
     /// Serves until `stop` completes, then ends everything in order: requests, live calls, store.
     pub(crate) async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let Self {
             medcards,
+            redis,
             store,
             listener,
             api,
@@ -134,6 +173,9 @@ impl Wired {
         } = self;
         let served = medcards::http::serve(listener, api.with_routes(page::router()), stop).await;
         let closed = medcards.close(CLOSE_PATIENCE).await;
+        if let Some(redis) = redis {
+            redis.close().await;
+        }
         store.close().await;
         closed?;
         served.map_err(|source| {

@@ -11,6 +11,8 @@ mod bad_input;
 mod copies;
 /// A server that is asked to stop while students answer and read.
 mod drain;
+/// Servers that share a Redis: one call for all of them.
+mod fleet;
 /// The main job, from the first token to the feedback of each tier.
 mod journey;
 /// A server that is killed while students answer.

@@ -13,6 +13,7 @@ use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
+use medcards::caches::RedisConfig;
 use medcards::http::HttpConfig;
 use medcards::limit::Quota;
 use medcards::spend::{MicroDollars, Price, SpendBudget};
@@ -27,6 +28,9 @@ pub const SPEND_BUDGET_DEFAULT: MicroDollars = MicroDollars::new(5_000_000);
 /// its hash has.
 pub const JWT_SECRET_LEN_MIN: usize = 32;
 
+/// The longest namespace of keys in Redis, each of which begins with it.
+const REDIS_NAMESPACE_LEN_MAX: usize = 64;
+
 /// The longest file of settings, in bytes: what is longer is some other file.
 const FILE_LEN_MAX: u64 = 64 * 1024;
 
@@ -40,6 +44,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Where everything is kept.
     pub store: StoreSettings,
+    /// What processes share; `None` if each is on its own.
+    pub redis: Option<RedisConfig>,
     /// Who writes feedback.
     pub ai: Ai,
     /// What may be spent on it.
@@ -135,7 +141,6 @@ impl Config {
     }
 
     fn check(settings: Settings) -> Result<Self> {
-        refuse_what_is_not_there(&settings)?;
         let listen = listen(settings.listen.as_deref().unwrap_or("127.0.0.1:8080"))?;
         let data = settings
             .data
@@ -154,6 +159,7 @@ impl Config {
         Ok(Self {
             store: StoreSettings::read(&settings, &data)?,
             data,
+            redis: redis(&settings)?,
             budget: budget(&settings)?,
             jwt_secret: jwt_secret(&settings, listen)?,
             rate_limit,
@@ -218,14 +224,33 @@ fn read_file(path: &Path) -> Result<Settings> {
     })
 }
 
-fn refuse_what_is_not_there(settings: &Settings) -> Result<()> {
-    match &settings.redis {
-        Some(_) => Err(wrong(
-            "MEDCARDS_REDIS",
-            "is set, but a Redis tier is not in this build yet: unset it to cache in this process",
-        )),
-        None => Ok(()),
+fn redis(settings: &Settings) -> Result<Option<RedisConfig>> {
+    let Some(url) = &settings.redis else {
+        return match settings.redis_namespace {
+            None => Ok(None),
+            Some(_) => Err(wrong(
+                "MEDCARDS_REDIS_NAMESPACE",
+                "is set, but MEDCARDS_REDIS is not: set that too, or unset this",
+            )),
+        };
+    };
+    // An address is not repeated: there may be a password in it.
+    let config = RedisConfig::new(url.expose_secret()).map_err(|error| {
+        let what = format!("is no address of Redis: {}", error.context());
+        wrong("MEDCARDS_REDIS", what)
+    })?;
+    let Some(namespace) = &settings.redis_namespace else {
+        return Ok(Some(config));
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if namespace.len() > REDIS_NAMESPACE_LEN_MAX || !namespace.bytes().all(plain) {
+        let what = format!(
+            "is `{namespace}`: it must be at most {REDIS_NAMESPACE_LEN_MAX} letters, digits, hyphens, \
+             underscores and dots"
+        );
+        return Err(wrong("MEDCARDS_REDIS_NAMESPACE", what));
     }
+    Ok(Some(config.with_namespace(namespace)))
 }
 
 fn listen(text: &str) -> Result<SocketAddr> {

@@ -62,14 +62,22 @@ pub struct Settings {
     #[arg(long, env = "MEDCARDS_RETENTION", value_name = "TIME")]
     pub retention: Option<String>,
 
-    /// A Redis server for the remote tier; not in this build yet
+    /// What processes share in Redis: redis://host:6379, rediss://... over TLS,
+    /// redis+sentinel://host:26379,host:26379/name or redis+cluster://host:6379,host:6379, each with
+    /// user:password@ before the first host if need be. Set one with a password in the environment
+    /// [default: none, each process is on its own]
     #[arg(
         long,
         env = "MEDCARDS_REDIS",
         value_name = "URL",
         hide_env_values = true
     )]
-    pub redis: Option<String>,
+    pub redis: Option<SecretString>,
+
+    /// What the names of all keys in Redis begin with: another one for each deployment on one server
+    /// [default: medcards]
+    #[arg(long, env = "MEDCARDS_REDIS_NAMESPACE", value_name = "NAME")]
+    pub redis_namespace: Option<String>,
 
     /// Who writes feedback: authored, anthropic or openai [default: authored]
     #[arg(long, env = "MEDCARDS_AI", value_name = "WHO")]
@@ -162,6 +170,7 @@ impl Settings {
             connections: self.connections.or(file.connections),
             retention: self.retention.or(file.retention),
             redis: self.redis.or(file.redis),
+            redis_namespace: self.redis_namespace.or(file.redis_namespace),
             ai: self.ai.or(file.ai),
             ai_url: self.ai_url.or(file.ai_url),
             ai_key: self.ai_key.or(file.ai_key),
@@ -196,7 +205,8 @@ impl Settings {
             pooler: text(self.pooler),
             connections: text(self.connections),
             retention: text(self.retention),
-            redis: text(self.redis),
+            redis: secret(self.redis),
+            redis_namespace: text(self.redis_namespace),
             ai: text(self.ai),
             ai_url: text(self.ai_url),
             ai_key: secret(self.ai_key),

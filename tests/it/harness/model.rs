@@ -13,6 +13,7 @@ use axum::routing::post;
 use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// What it writes, in pieces: long enough to pass for feedback, and without a letter of an option.
@@ -28,6 +29,8 @@ const TOKENS: (u64, u64) = (400, 150);
 /// How it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
+    /// With the first words, then with the others once it is [released](Model::release).
+    Waits,
     /// With the words, all at once.
     Writes,
     /// With the first words, then with silence until the caller goes away.
@@ -48,6 +51,7 @@ pub(crate) struct Model {
 struct Shared {
     mood: Mood,
     calls: AtomicU64,
+    is_released: watch::Sender<bool>,
 }
 
 impl Model {
@@ -55,6 +59,7 @@ impl Model {
         let shared = Arc::new(Shared {
             mood,
             calls: AtomicU64::new(0),
+            is_released: watch::Sender::new(false),
         });
         let app = Router::new()
             .route("/v1/messages", post(messages))
@@ -69,6 +74,11 @@ impl Model {
     /// Where it listens, without a path.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Lets it write what it holds back, now and from now on.
+    pub(crate) fn release(&self) {
+        self.shared.is_released.send_replace(true);
     }
 
     /// How often it was asked.
@@ -124,13 +134,25 @@ impl Shared {
         let pieces = match self.mood {
             Mood::Fails => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             Mood::Stalls => vec![head, words[0].clone()],
-            Mood::Writes => [head].into_iter().chain(words).chain([tail]).collect(),
+            Mood::Waits | Mood::Writes => [head].into_iter().chain(words).chain([tail]).collect(),
         };
         let pieces = pieces
             .into_iter()
             .map(|piece| Ok::<_, Infallible>(Bytes::from(piece)));
         let pieces = stream::iter(pieces);
+        let released = self.is_released.subscribe();
         let body = match self.mood {
+            Mood::Waits => Body::from_stream(pieces.enumerate().then(move |(n, piece)| {
+                // The head and the first words come at once.
+                let mut released = (n > 1).then(|| released.clone());
+                async move {
+                    if let Some(released) = &mut released {
+                        // Nobody is left to release it when the model is gone.
+                        drop(released.wait_for(|is_released| *is_released).await);
+                    }
+                    piece
+                }
+            })),
             Mood::Stalls => Body::from_stream(pieces.chain(stream::pending())),
             Mood::Fails | Mood::Writes => Body::from_stream(pieces),
         };

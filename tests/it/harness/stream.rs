@@ -36,22 +36,27 @@ impl SseReader {
 
     /// The next event, or `None` when the reply has ended as a reply should.
     pub(crate) async fn next(&mut self) -> Option<SseEvent> {
+        self.try_next().await.unwrap()
+    }
+
+    /// The same, if the connection lives so long.
+    pub(crate) async fn try_next(&mut self) -> reqwest::Result<Option<SseEvent>> {
         loop {
             while let Some(end) = find(&self.unread, b"\n\n") {
                 let block: Vec<u8> = self.unread.drain(..end + 2).collect();
                 if let Some(event) = parse(std::str::from_utf8(&block).unwrap()) {
-                    return Some(event);
+                    return Ok(Some(event));
                 }
             }
             assert!(self.unread.len() < EVENT_BYTES_MAX, "an event does not end");
-            match self.response.chunk().await.unwrap() {
+            match self.response.chunk().await? {
                 Some(chunk) => self.unread.extend_from_slice(&chunk),
                 None => {
                     assert!(
                         self.unread.is_empty(),
                         "the stream breaks off within an event"
                     );
-                    return None;
+                    return Ok(None);
                 }
             }
         }

@@ -1,0 +1,179 @@
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use medcards_benches::answers::at_once;
+use medcards_benches::compare::{Comparison, compare};
+use medcards_benches::report::{Report, Target};
+use medcards_cache::{MokaCache, RedisCache, TieredCache};
+use medcards_core::Timestamp;
+use medcards_core::cache::{Cache, CacheEntry, Lifetime};
+use medcards_core::feedback::{FeedbackKey, Tier};
+use medcards_core::testing::{sample_feedback, sample_key};
+use medcards_core::time::{Clock, SystemClock};
+use redis::aio::MultiplexedConnection;
+
+use crate::{CLIENTS, Place};
+
+/// How many different feedbacks are asked for. A power of two, so that walking costs a mask.
+const KEYS: usize = 1_024;
+
+/// The texts whose hits are compared: a short feedback, as models write it, and a long one.
+const WORDS: [u32; 2] = [150, 600];
+
+const NEAR: &str = "redis_near_hit";
+
+pub(crate) fn run(criterion: &mut Criterion, report: &mut Report) {
+    let work = |words: u32, clients: u64| format!("redis_far_hit/{words} words/{clients} clients");
+    let works = WORDS
+        .into_iter()
+        .flat_map(|words| CLIENTS.map(|clients| work(words, clients)));
+    let Some(place) = Place::start(works.chain([NEAR.to_owned()])) else {
+        return;
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let far = RedisCache::new(place.redis.clone(), Arc::clone(&clock));
+    for words in WORDS {
+        let payload_bytes = place
+            .runtime
+            .block_on(fill(&place, &far, words, clock.now()));
+        report.remark(format!("{words} words are {payload_bytes} bytes in Redis"));
+        for clients in CLIENTS {
+            compare(
+                criterion,
+                report,
+                &Comparison {
+                    work: &work(words, clients),
+                    ours: "RedisCache",
+                    baseline: "raw GET",
+                    pieces: clients,
+                    target: Target::RateAtLeast(0.9),
+                },
+                |rounds| place.runtime.block_on(by_hand(&place.raw, rounds, clients)),
+                |rounds| place.runtime.block_on(by_cache(&far, rounds, clients)),
+            );
+        }
+    }
+    near(criterion, report, &place, far, &clock);
+}
+
+fn key(n: usize) -> FeedbackKey {
+    sample_key((n & (KEYS - 1)) as u32)
+}
+
+/// A text of so many words, none of which repeats often enough to be packed better than real ones.
+fn text(words: u32) -> String {
+    let word = |n: u32| {
+        let length = 2 + (n.wrapping_mul(2_654_435_761) >> 29) as usize;
+        let letters = (0..length as u32).map(|at| {
+            let mixed = n.wrapping_mul(40_503).wrapping_add(at.wrapping_mul(9_973));
+            char::from(b"etaoinshrdlucmfwypvbgk"[(mixed % 22) as usize])
+        });
+        letters.collect::<String>()
+    };
+    let words: Vec<_> = (0..words).map(|n| word(n % 220)).collect();
+    words.join(" ")
+}
+
+/// Puts all keys into the cache, and the bytes that it made of each where the other way looks.
+async fn fill(place: &Place, far: &RedisCache, words: u32, now: Timestamp) -> usize {
+    let hours = |hours| now + Duration::from_hours(hours);
+    let lifetime = Lifetime {
+        fresh_until: hours(22),
+        revalidate_until: hours(23),
+        keep_until: hours(24),
+    };
+    let written_before = far.counts().bytes_written;
+    for n in 0..KEYS {
+        let entry = CacheEntry::new(sample_feedback(&text(words)), lifetime);
+        let put = far.put(key(n), Arc::new(entry)).await;
+        put.expect("the server takes it");
+    }
+    let written = far.counts().bytes_written - written_before;
+    let payload_bytes = written as usize / KEYS;
+    let mut raw = place.raw.clone();
+    for n in 0..KEYS {
+        let value = vec![b'x'; payload_bytes];
+        let mut command = redis::cmd("SET");
+        command.arg(name_by_hand(n)).arg(value);
+        let () = command.query_async(&mut raw).await.expect("it is taken");
+    }
+    payload_bytes
+}
+
+fn name_by_hand(n: usize) -> String {
+    format!("hand:{}", key(n))
+}
+
+async fn by_cache(far: &RedisCache, rounds: u64, clients: u64) -> Duration {
+    at_once(clients, |client| {
+        let far = far.clone();
+        async move {
+            for round in 0..rounds {
+                let hit = far.get(&key((client * 17 + round) as usize)).await;
+                let hit = hit.expect("the server answers").expect("it was put");
+                assert_eq!(black_box(hit).tier, Tier::Remote);
+            }
+        }
+    })
+    .await
+}
+
+async fn by_hand(raw: &MultiplexedConnection, rounds: u64, clients: u64) -> Duration {
+    at_once(clients, |client| {
+        let mut raw = raw.clone();
+        async move {
+            for round in 0..rounds {
+                let mut command = redis::cmd("GET");
+                command.arg(name_by_hand((client * 17 + round) as usize));
+                let bytes: Vec<u8> = command.query_async(&mut raw).await.expect("it answers");
+                assert!(!black_box(bytes).is_empty());
+            }
+        }
+    })
+    .await
+}
+
+/// A hit in this process, with Redis behind it and without.
+fn near(
+    criterion: &mut Criterion,
+    report: &mut Report,
+    place: &Place,
+    far: RedisCache,
+    clock: &Arc<dyn Clock>,
+) {
+    let alone = MokaCache::builder(Arc::clone(clock)).build();
+    let tiered = place.runtime.block_on(async {
+        let near = MokaCache::builder(Arc::clone(clock)).build();
+        let tiered = TieredCache::new(near, far);
+        for n in 0..KEYS {
+            let hit = tiered.get(&key(n)).await.expect("the server answers");
+            let hit = hit.expect("it was put");
+            alone.put(key(n), hit.entry).await.expect("memory takes it");
+        }
+        tiered
+    });
+    let keys: Vec<_> = (0..KEYS).map(key).collect();
+    compare(
+        criterion,
+        report,
+        &Comparison {
+            work: NEAR,
+            ours: "TieredCache",
+            baseline: "MokaCache",
+            pieces: 1,
+            target: Target::TimeAtMost(1.1),
+        },
+        |hits| walk(&keys, hits, |key| alone.get_local(key).is_some()),
+        |hits| walk(&keys, hits, |key| tiered.get_local(key).is_some()),
+    );
+}
+
+fn walk(keys: &[FeedbackKey], hits: u64, hit: impl Fn(&FeedbackKey) -> bool) -> Duration {
+    let started = Instant::now();
+    for n in 0..hits as usize {
+        assert!(black_box(hit(black_box(&keys[n & (KEYS - 1)]))));
+    }
+    started.elapsed()
+}
