@@ -19,6 +19,8 @@ pub(super) enum Failure {
     Gone,
     /// It answered that it cannot serve now: it is a replica, loading, or without its primary.
     NotServing,
+    /// It answered that it takes no writes now: its disk is full, or it misses its replicas.
+    ReadOnly,
     /// It answered something that we cannot read.
     Unreadable,
     /// What we were told to do cannot be done.
@@ -62,8 +64,10 @@ impl Failure {
         match code {
             "OOM" => Some(Self::Full),
             "NOAUTH" | "WRONGPASS" | "NOPERM" => Some(Self::Denied),
-            "READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN" | "TRYAGAIN" | "MISCONF"
-            | "NOREPLICAS" | "BUSY" => Some(Self::NotServing),
+            "READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY" => {
+                Some(Self::NotServing)
+            }
+            "MISCONF" | "NOREPLICAS" => Some(Self::ReadOnly),
             "WRONGTYPE" => Some(Self::Unreadable),
             _ => None,
         }
@@ -86,6 +90,10 @@ impl Failure {
             Self::Gone | Self::NotServing => (
                 ErrorKind::Unavailable,
                 "Redis is away: each process goes on alone until it is back",
+            ),
+            Self::ReadOnly => (
+                ErrorKind::ReadOnly,
+                "Redis takes no writes: see its log, it misses room on its disk or replicas",
             ),
             Self::Unreadable => (
                 ErrorKind::Corrupt,

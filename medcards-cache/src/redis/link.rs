@@ -399,7 +399,11 @@ impl Link {
                 self.serve(Line::new(wire));
                 sleep(jittered(RENEWAL_PAUSE)).await;
             }
-            Err(_) => self.give_up(line, "no node answers"),
+            // Those that the address names may be the ones that are away.
+            Err(_) => match timeout(PROBE_PATIENCE, line.wire.probe()).await {
+                Ok(Ok(())) => sleep(jittered(RENEWAL_PAUSE)).await,
+                _ => self.give_up(line, "no node answers"),
+            },
         }
     }
 
@@ -413,12 +417,20 @@ impl Link {
             return;
         }
         let (mut pause, pause_max) = BACKOFF;
+        let mut failure_before = Failure::Gone;
         loop {
-            match self.reach().await {
+            let error = match self.reach().await {
                 Ok(wire) => return self.serve(Line::new(wire)),
-                Err(error) => {
-                    tracing::debug!(redis = %self.config, %error, "cannot connect to Redis yet");
-                }
+                Err(error) => error,
+            };
+            let failure = Failure::of(&error);
+            let error = failure.into_error("connect to Redis", error);
+            if failure == failure_before {
+                tracing::debug!(redis = %self.config, %error, "Redis is still away");
+            } else {
+                // Such as a password that was changed: somebody must act.
+                tracing::warn!(redis = %self.config, %error, "Redis is still away");
+                failure_before = failure;
             }
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(pause_max);

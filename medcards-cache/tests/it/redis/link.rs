@@ -1,4 +1,3 @@
-use std::process::Command;
 use std::time::Duration;
 
 use medcards_cache::{Redis, RedisConfig};
@@ -200,7 +199,7 @@ async fn tls_is_spoken_with_who_can_prove_their_name() {
     let mut server = Server::prepared(&[]);
     let dir = server.dir();
     let openssl = |arguments: &[&str]| {
-        let output = Command::new("openssl")
+        let output = std::process::Command::new("openssl")
             .args(arguments)
             .current_dir(&dir)
             .output()

@@ -1,7 +1,6 @@
 //! A Redis server of a test's own.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -96,8 +95,9 @@ impl Server {
         self.port
     }
 
-    pub(super) fn dir(&self) -> PathBuf {
-        Path::to_path_buf(self.dir.path())
+    #[cfg(feature = "redis-tls")]
+    pub(super) fn dir(&self) -> std::path::PathBuf {
+        self.dir.path().to_owned()
     }
 
     pub(super) async fn redis(&self) -> Redis {
