@@ -147,15 +147,12 @@ impl Redis {
     /// # Cancel safety
     /// A dropped future leaves it closed.
     pub async fn close(&self) {
-        if self.link.is_closed.swap(true, Ordering::AcqRel) {
-            return;
-        }
         if let Some(tasks) = self.tasks.upgrade() {
             tasks.running().abort_all();
         }
-        let line = self.link.line.swap(None);
-        self.link.given_up().take();
-        let Some(line) = line else { return };
+        let Some(line) = self.link.close() else {
+            return;
+        };
         let mut wire = line.wire.clone();
         let leave = processes::leaving(self);
         // If it does not hear of it, it sees within seconds that this process is gone.
@@ -361,6 +358,15 @@ impl Link {
         self.tally.opened.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(redis = %self.config, why, "Redis is away");
         self.trouble.notify_one();
+    }
+
+    /// Has no connection from now on, and returns the one that there was.
+    fn close(&self) -> Option<Arc<Line>> {
+        let mut away_since = self.away_since();
+        self.is_closed.store(true, Ordering::Release);
+        away_since.get_or_insert_with(Instant::now);
+        self.given_up().take();
+        self.line.swap(None)
     }
 
     /// Takes Redis to be there.

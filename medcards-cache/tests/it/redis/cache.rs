@@ -253,6 +253,41 @@ async fn a_server_that_hangs_is_waited_for_a_few_times_and_then_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_server_that_forgot_the_scripts_is_told_them_again() {
+    let server = Server::start(&[]).await;
+    let cache = cache_on(server.redis().await);
+    let mut raw = server.raw().await;
+    for n in 1..=3 {
+        redis::cmd("SCRIPT")
+            .arg("FLUSH")
+            .exec_async(&mut raw)
+            .await
+            .unwrap();
+        let words = format!("Words {n}.");
+        cache.put(sample_key(n), entry(&words)).await.unwrap();
+        assert_eq!(text(&cache, &sample_key(n)).await, Some(words));
+    }
+    let stats: String = redis::cmd("INFO")
+        .arg("commandstats")
+        .query_async(&mut raw)
+        .await
+        .unwrap();
+    let calls_of = |name: &str| {
+        let name = format!("cmdstat_{name}:calls=");
+        stats
+            .lines()
+            .find_map(|line| line.strip_prefix(&name)?.split(',').next())
+            .map(str::to_owned)
+    };
+    assert_eq!(
+        calls_of("hset").as_deref(),
+        Some("3"),
+        "each is carried out once"
+    );
+    assert_eq!(calls_of("script|load"), None, "without a call of its own");
+}
+
+#[tokio::test]
 async fn dropped_calls_disturb_no_other() {
     let server = Server::start(&[]).await;
     let cache = cache_on(server.redis().await);
