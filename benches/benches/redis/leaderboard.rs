@@ -76,45 +76,30 @@ async fn fill(boards: &RedisLeaderboards, members: u64) {
     let progress = boards.begin_rebuild().await.expect("the server answers");
     let edition = progress.next.expect("it was begun").edition;
     let week = Week::of(SAMPLE_START);
+    let each_point = (0..members).flat_map(|n| (0..points(n)).map(move |_| n));
+    let gains = (1..).zip(each_point).map(|(sequence, n)| Gain {
+        position: place(sequence),
+        user_id: member(n),
+        week,
+        specialty: None,
+    });
+    let gains: Vec<_> = gains.collect();
     let mut from = LogPosition::START;
-    let mut gains = Vec::with_capacity(GAINS_PER_BATCH_MAX);
-    let mut sequence = 0;
-    for n in (0..members)
-        .flat_map(|n| (0..points(n)).map(move |_| n))
-        .chain([u64::MAX])
-    {
-        if n == u64::MAX || gains.len() == GAINS_PER_BATCH_MAX {
-            let to = LogPosition {
-                transaction: 0,
-                sequence,
-            };
-            let batch = Batch {
-                from,
-                to,
-                gains: &gains,
-            };
-            let applied = boards.apply(edition, &batch).await;
-            assert_eq!(applied.expect("the server answers"), Applied::Done);
-            from = to;
-            gains.clear();
-        }
-        sequence += 1;
-        gains.push(Gain {
-            position: LogPosition {
-                transaction: 0,
-                sequence,
-            },
-            user_id: member(n),
-            week,
-            specialty: None,
-        });
+    for gains in gains.chunks(GAINS_PER_BATCH_MAX) {
+        let to = gains.last().map_or(from, |last| last.position);
+        let applied = boards.apply(edition, &Batch { from, to, gains }).await;
+        assert_eq!(applied.expect("the server answers"), Applied::Done);
+        from = to;
     }
-    assert!(
-        boards
-            .switch(edition, from)
-            .await
-            .expect("the server answers")
-    );
+    let switched = boards.switch(edition, from).await;
+    assert!(switched.expect("the server answers"));
+}
+
+fn place(sequence: u64) -> LogPosition {
+    LogPosition {
+        transaction: 0,
+        sequence,
+    }
 }
 
 async fn fill_by_hand(raw: &mut MultiplexedConnection, members: u64) {
