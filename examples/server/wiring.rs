@@ -7,18 +7,25 @@ use std::time::Duration;
 
 use medcards::ai::AiProvider;
 use medcards::app::Medcards;
+use medcards::cache::Cache;
 use medcards::caches::{
-    MokaCache, Redis, RedisCache, RedisLeases, RedisRateLimiter, RedisSessions, RedisSpendLedger,
-    TieredCache,
+    MokaCache, Redis, RedisCache, RedisLeaderboards, RedisLeases, RedisRateLimiter, RedisSessions,
+    RedisSpendLedger, TieredCache,
 };
 use medcards::feedback::ResolverConfig;
 use medcards::http::{Api, Guests, HttpConfig};
+use medcards::leaderboard::{BoardKeeper, FallbackLeaderboards, Leaderboards};
+use medcards::lease::FeedbackLeases;
+use medcards::limit::RateLimiter;
+use medcards::memory::{MemoryLeaderboards, MemoryRateLimiter};
+use medcards::metric::MetricSource;
 use medcards::postgres::PgStore;
 use medcards::providers::{
     AnthropicProvider, AuthoredProvider, FeedbackTemplate, OpenAiProvider, TokenLimitField,
     price_of,
 };
 use medcards::session::SessionStore;
+use medcards::spend::SpendLedger;
 use medcards::sqlite::{SqliteConfig, SqliteStore};
 use medcards::store::Store;
 use medcards::time::{Clock, SystemClock};
@@ -47,7 +54,7 @@ pub(crate) struct Wired {
     pub(crate) deck: DeckCounts,
     pub(crate) model: Option<Arc<dyn AiProvider>>,
     medcards: Medcards,
-    redis: Option<Redis>,
+    common: Common,
     store: OpenedStore,
     listener: TcpListener,
     api: Api,
@@ -69,13 +76,13 @@ impl Wired {
             None => None,
         };
         let store = OpenedStore::open(&config.store).await?;
-        match Self::on(config, &store, redis.as_ref(), model.clone()).await {
-            Ok((medcards, deck, api)) => Ok(Self {
+        match Self::on(config, &store, redis, model.clone()).await {
+            Ok((medcards, common, deck, api)) => Ok(Self {
                 address,
                 deck,
                 model,
                 medcards,
-                redis,
+                common,
                 store,
                 listener,
                 api,
@@ -90,9 +97,9 @@ impl Wired {
     async fn on(
         config: &Config,
         opened: &OpenedStore,
-        redis: Option<&Redis>,
+        redis: Option<Redis>,
         model: Option<Arc<dyn AiProvider>>,
-    ) -> Result<(Medcards, DeckCounts, Api)> {
+    ) -> Result<(Medcards, Common, DeckCounts, Api)> {
         let store = opened.shared();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let secrets = Secrets::of(config)?;
@@ -100,34 +107,17 @@ impl Wired {
         let mut resolver = ResolverConfig::default();
         resolver.spend_budget = config.budget;
         let model = model.unwrap_or_else(|| Arc::new(AuthoredProvider::new()));
-        let near = MokaCache::builder(Arc::clone(&clock)).bytes_max(CACHE_BYTES);
-        let mut medcards = Medcards::builder(Arc::clone(&store)).clock(Arc::clone(&clock));
-        let mut http = HttpConfig::new();
-        match redis {
-            None => {
-                medcards = medcards.cache(Arc::new(near.build()));
-                http = http.with_sessions(opened.sessions());
-            }
-            Some(redis) => {
-                let far = RedisCache::new(redis.clone(), Arc::clone(&clock));
-                let cache = Arc::new(TieredCache::new(near.build(), far));
-                let leases = Arc::new(RedisLeases::new(redis));
-                let ledger = Arc::new(RedisSpendLedger::new(redis, Arc::clone(&store)));
-                let limiter = Arc::new(RedisRateLimiter::new(redis.clone()));
-                let sessions = RedisSessions::new(opened.sessions(), redis.clone());
-                medcards = medcards
-                    .cache(Arc::clone(&cache) as _)
-                    .leases(Arc::clone(&leases) as _)
-                    .ledger(Arc::clone(&ledger) as _);
-                http = http
-                    .with_sessions(Arc::new(sessions))
-                    .with_limiter(Arc::clone(&limiter) as _)
-                    .with_metrics(Arc::new(redis.clone()))
-                    .with_metrics(cache)
-                    .with_metrics(leases)
-                    .with_metrics(ledger)
-                    .with_metrics(limiter);
-            }
+        let common = match redis {
+            None => Common::of_one(opened, Arc::clone(&clock)),
+            Some(redis) => Common::in_redis(redis, opened, Arc::clone(&clock)),
+        };
+        let mut medcards = Medcards::builder(store)
+            .cache(Arc::clone(&common.cache))
+            .clock(clock);
+        if let Some((leases, ledger)) = &common.spending {
+            medcards = medcards
+                .leases(Arc::clone(leases))
+                .ledger(Arc::clone(ledger));
         }
         let medcards = medcards
             .resolver(resolver)
@@ -139,7 +129,9 @@ impl Wired {
         } else {
             Guests::Disabled
         };
-        let mut http = http
+        let mut http = HttpConfig::new()
+            .with_limiter(Arc::clone(&common.limiter))
+            .with_sessions(Arc::clone(&common.sessions))
             .with_jwt_secret(secrets.users)
             .with_guest_secret(secrets.guests)
             .with_guests(guests)
@@ -147,25 +139,30 @@ impl Wired {
             .with_login_quota(config.login_limit)
             .with_ai_quota(config.ai_limit)
             .with_chat_quota(config.chat_limit)
+            .with_leaderboards(Arc::clone(&common.boards))
             .with_trusted_proxies(&config.trusted_proxies)
             .with_drain_patience(DRAIN_PATIENCE);
+        for source in &common.metrics {
+            http = http.with_metrics(Arc::clone(source));
+        }
         if let Some(url) = &config.jwks_url {
             http = http.with_jwks_url(url);
         }
         let api = medcards::http::router(medcards.clone(), http)?;
-        Ok((medcards, deck, api))
+        Ok((medcards, common, deck, api))
     }
 
     /// Whether there is a Redis that cannot be reached.
     pub(crate) fn redis_is_away(&self) -> bool {
-        self.redis.as_ref().is_some_and(Redis::is_away)
+        self.common.redis.as_ref().is_some_and(Redis::is_away)
     }
 
-    /// Serves until `stop` completes, then ends everything in order: requests, live calls, store.
+    /// Serves until `stop` completes, then ends everything in order: requests, live calls, what
+    /// reads the log, store.
     pub(crate) async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let Self {
             medcards,
-            redis,
+            common,
             store,
             listener,
             api,
@@ -173,15 +170,86 @@ impl Wired {
         } = self;
         let served = medcards::http::serve(listener, api.with_routes(page::router()), stop).await;
         let closed = medcards.close(CLOSE_PATIENCE).await;
-        if let Some(redis) = redis {
-            redis.close().await;
-        }
+        common.close().await;
         store.close().await;
         closed?;
         served.map_err(|source| {
             Error::new(ErrorKind::Unavailable, "serve", "the port broke").with_source(source)
         })
     }
+}
+
+/// What processes have in common, or what stands in for it in one process alone.
+struct Common {
+    cache: Arc<dyn Cache>,
+    limiter: Arc<dyn RateLimiter>,
+    sessions: Arc<dyn SessionStore>,
+    boards: Arc<dyn Leaderboards>,
+    spending: Option<(Arc<dyn FeedbackLeases>, Arc<dyn SpendLedger>)>,
+    metrics: Vec<Arc<dyn MetricSource>>,
+    keeper: BoardKeeper,
+    fallback: Option<Arc<FallbackLeaderboards>>,
+    redis: Option<Redis>,
+}
+
+impl Common {
+    /// For a process that shares nothing but its store.
+    fn of_one(opened: &OpenedStore, clock: Arc<dyn Clock>) -> Self {
+        let cache = Arc::new(near_cache(&clock));
+        let boards: Arc<dyn Leaderboards> = Arc::new(MemoryLeaderboards::new(Arc::clone(&clock)));
+        Self {
+            cache: Arc::clone(&cache) as _,
+            limiter: Arc::new(MemoryRateLimiter::new(clock)),
+            sessions: opened.sessions(),
+            keeper: BoardKeeper::start(opened.shared(), Arc::clone(&boards)),
+            boards,
+            spending: None,
+            metrics: vec![cache],
+            fallback: None,
+            redis: None,
+        }
+    }
+
+    /// For one of many.
+    fn in_redis(redis: Redis, opened: &OpenedStore, clock: Arc<dyn Clock>) -> Self {
+        let store = opened.shared();
+        let far = RedisCache::new(redis.clone(), Arc::clone(&clock));
+        let cache = Arc::new(TieredCache::new(near_cache(&clock), far));
+        let limiter = Arc::new(RedisRateLimiter::new(redis.clone()));
+        let leases = Arc::new(RedisLeases::new(&redis));
+        let ledger = Arc::new(RedisSpendLedger::new(&redis, Arc::clone(&store)));
+        let far: Arc<dyn Leaderboards> = Arc::new(RedisLeaderboards::new(redis.clone()));
+        let fallback = FallbackLeaderboards::new(Arc::clone(&far), Arc::clone(&store), clock);
+        let fallback = Arc::new(fallback);
+        Self {
+            cache: Arc::clone(&cache) as _,
+            limiter: Arc::clone(&limiter) as _,
+            sessions: Arc::new(RedisSessions::new(opened.sessions(), redis.clone())),
+            boards: Arc::clone(&fallback) as _,
+            spending: Some((Arc::clone(&leases) as _, Arc::clone(&ledger) as _)),
+            metrics: vec![Arc::new(redis.clone()), cache, limiter, leases, ledger],
+            keeper: BoardKeeper::start(store, far),
+            fallback: Some(fallback),
+            redis: Some(redis),
+        }
+    }
+
+    /// Ends what reads the log, and the connection.
+    async fn close(self) {
+        self.keeper.stop().await;
+        if let Some(fallback) = self.fallback {
+            fallback.stop().await;
+        }
+        if let Some(redis) = self.redis {
+            redis.close().await;
+        }
+    }
+}
+
+fn near_cache(clock: &Arc<dyn Clock>) -> MokaCache {
+    MokaCache::builder(Arc::clone(clock))
+        .bytes_max(CACHE_BYTES)
+        .build()
 }
 
 /// The store, as what it is, so that it can be closed.

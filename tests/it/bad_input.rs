@@ -125,6 +125,10 @@ async fn a_body_that_is_no_answer_is_a_clear_problem(home: Home) {
         ("/v1/cases?cursor=%00%ff".to_owned(), 400),
         ("/v1/cases?what=ever".to_owned(), 400),
         ("/v1/me/answers?cursor=nobody-gave-this".to_owned(), 400),
+        ("/v1/leaderboards/month".to_owned(), 400),
+        ("/v1/leaderboards/2026-W54".to_owned(), 400),
+        ("/v1/leaderboards/week?limit=100000".to_owned(), 400),
+        ("/v1/me/leaderboards/%00".to_owned(), 400),
         (format!("/v1/answers/{}/feedback", uuid_v7()), 404),
     ] {
         let reply = student.get(&path).await;

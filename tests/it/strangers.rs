@@ -119,7 +119,12 @@ async fn no_token_that_we_did_not_sign_opens_anything() {
     ];
     for (what, token) in tokens {
         let holder = server.client().holder(token);
-        for path in ["/v1/cases", "/v1/me/stats", "/v1/admin/spend"] {
+        for path in [
+            "/v1/cases",
+            "/v1/me/stats",
+            "/v1/leaderboards/week",
+            "/v1/admin/spend",
+        ] {
             let reply = holder.get(path).await;
             reply.problem(401);
             assert!(

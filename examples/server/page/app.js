@@ -11,8 +11,11 @@ const WAIT_MS_MAX = 10_000;
 /** Pages of cases that are read to suggest specialties: the built-in deck and some more. */
 const SUGGESTION_PAGES_MAX = 3;
 
+/** How long a point may take to the board: the server looks for new ones each second. */
+const BOARD_LAG_MS = 1_500;
+
 /** What is on the page: one case, and what was done with it. */
-const now = { shown: null, answered: null, pending: null, sure: null, reading: null, list: null };
+const now = { shown: null, answered: null, pending: null, sure: null, reading: null, list: null, board: null };
 /** What the last answer gave to be seen by later reads; null if it gave nothing. */
 let consistency = null;
 /** Counts what was asked for, so that a late reply to an old wish is dropped. */
@@ -256,6 +259,7 @@ async function submit() {
     notice("");
     drawOutcome(answered);
     stats();
+    if (answered.is_correct) boardSoon();
     feedback();
   } catch (error) {
     if (mine !== wish) return;
@@ -310,6 +314,32 @@ async function stats() {
     fill($("score-correct"), correct);
     fill($("score-rate"), answered ? `${Math.round((100 * correct) / answered)} %` : "–");
   } catch { /* The score is not worth a message. */ }
+}
+
+/** Shows the first of this week, and where I stand. */
+async function board() {
+  try {
+    const [top, mine] = await Promise.all([
+      read("/v1/leaderboards/week"),
+      read("/v1/me/leaderboards/week?neighbours=0"),
+    ]);
+    $("board-top").replaceChildren(...top.standings.map((one) => {
+      const line = make("li", one.is_me ? "me" : "");
+      const name = one.is_me ? `${one.alias} (you)` : one.alias;
+      const points = `${one.points} right`;
+      line.append(make("span", "rank", one.rank), make("span", "", name), make("span", "points", points));
+      return line;
+    }));
+    const rank = mine.me ? `You are number ${mine.me.rank} of ${mine.members}.` : "A right answer puts you on the board.";
+    fill($("board-mine"), rank);
+    show($("board"), mine.members > 0);
+  } catch { show($("board"), false); }
+}
+
+/** The board follows the log: a moment after the answer it has the point. */
+function boardSoon() {
+  clearTimeout(now.board);
+  now.board = setTimeout(board, BOARD_LAG_MS);
 }
 
 // --- Feedback, as it arrives -------------------------------------------------------------------
@@ -491,6 +521,7 @@ async function begin() {
   if (asked && !now.shown && navigator.onLine) await next();
   if (!now.shown) return;
   stats();
+  board();
   suggestions();
 }
 

@@ -535,6 +535,9 @@ impl<'a> Author<'a> {
             "/v1/cases",
             "/v1/me",
             "/v1/me/stats",
+            "/v1/me/cohort",
+            "/v1/me/leaderboards/week",
+            "/v1/leaderboards/all-time",
             "/v1/cases/next",
             "/v1/admin/spend",
             "//",
@@ -559,6 +562,16 @@ impl<'a> Author<'a> {
         self.add(Step::get(student(), "/v1/me").with("authorization", "Basic dXNlcjpwYXNz"));
         self.add(Step::get(Who::Nobody, "/v1/me").with("authorization", "Basic dXNlcjpwYXNz"));
         self.add(Step::get(Who::Nobody, "/v1/me").with("authorization", "Bearer"));
+        // What boards show depends on the moment: they follow the log.
+        for path in [
+            "/v1/leaderboards/month",
+            "/v1/leaderboards/week?limit=0",
+            "/v1/me/leaderboards/2026-W54",
+            "/v1/me/leaderboards/week?neighbours=11",
+            "/v1/me/cohort?week=2026-W01",
+        ] {
+            self.get(student(), path);
+        }
         for token in ["7.1", "nobody-gave-this", "0", "a b", ""] {
             for path in ["/v1/me/stats", "/v1/me/answers", "/v1/cases/next"] {
                 self.add(Step::get(Who::Student(2), path).with("medcards-consistency", token));
