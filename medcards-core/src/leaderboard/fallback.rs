@@ -46,7 +46,7 @@ pub struct FallbackLeaderboards {
     places_max: usize,
     tops: Cache<(Board, usize), Top>,
     standings: Cache<(Board, UserId, usize), Neighbourhood>,
-    cohorts: Cache<(Week, UserId), Option<Cohort>>,
+    cohorts: Cache<(Week, UserId), Cohort>,
     own: Mutex<Option<Own>>,
 }
 
@@ -123,6 +123,13 @@ impl FallbackLeaderboards {
         (boards, is_built)
     }
 
+    /// A cohort of earlier, which more may have joined since.
+    fn remembered_cohort(&self, key: &(Week, UserId)) -> Option<Cohort> {
+        let mut cohort = self.cohorts.get(key)?;
+        again(&mut cohort.as_of);
+        Some(cohort)
+    }
+
     fn begin(&self) -> Own {
         tracing::warn!(far = %self.far, "leaderboards are away: this process builds its own");
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
@@ -166,10 +173,16 @@ impl Leaderboards for FallbackLeaderboards {
     async fn top(&self, board: &Board, limit: usize) -> Result<Top> {
         let key = (board.clone(), limit);
         match self.far.top(board, limit).await {
-            Ok(top) => {
+            Ok(top) if top.as_of.is_complete => {
                 self.answered();
                 self.tops.insert(key, top.clone());
                 Ok(top)
+            }
+            Ok(top) => {
+                self.answered();
+                let mut remembered = self.tops.get(&key).unwrap_or(top);
+                again(&mut remembered.as_of);
+                Ok(remembered)
             }
             Err(error) => {
                 tracing::debug!(%error, "a leaderboard is read without its backend");
@@ -191,10 +204,16 @@ impl Leaderboards for FallbackLeaderboards {
     ) -> Result<Neighbourhood> {
         let key = (board.clone(), user_id, neighbours);
         match self.far.standing(board, user_id, neighbours).await {
-            Ok(found) => {
+            Ok(found) if found.as_of.is_complete => {
                 self.answered();
                 self.standings.insert(key, found.clone());
                 Ok(found)
+            }
+            Ok(found) => {
+                self.answered();
+                let mut remembered = self.standings.get(&key).unwrap_or(found);
+                again(&mut remembered.as_of);
+                Ok(remembered)
             }
             Err(error) => {
                 tracing::debug!(%error, "a standing is read without its backend");
@@ -211,19 +230,20 @@ impl Leaderboards for FallbackLeaderboards {
     async fn cohort(&self, week: Week, user_id: UserId) -> Result<Option<Cohort>> {
         let key = (week, user_id);
         match self.far.cohort(week, user_id).await {
-            Ok(cohort) => {
+            Ok(Some(cohort)) if cohort.as_of.is_complete => {
                 self.answered();
                 self.cohorts.insert(key, cohort.clone());
-                Ok(cohort)
+                Ok(Some(cohort))
+            }
+            Ok(cohort) => {
+                self.answered();
+                Ok(self.remembered_cohort(&key).or(cohort))
             }
             Err(error) => {
                 tracing::debug!(%error, "a cohort is read without its backend");
                 let (own, is_built) = self.own_boards().await;
-                if !is_built && let Some(mut cohort) = self.cohorts.get(&key) {
-                    if let Some(cohort) = &mut cohort {
-                        again(&mut cohort.as_of);
-                    }
-                    return Ok(cohort);
+                if !is_built && let Some(cohort) = self.remembered_cohort(&key) {
+                    return Ok(Some(cohort));
                 }
                 own.cohort(week, user_id).await
             }

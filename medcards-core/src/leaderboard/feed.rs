@@ -1,8 +1,10 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use quick_cache::sync::Cache;
+use tokio::time::Instant;
 
 use super::gain::batches;
 use super::{
@@ -18,6 +20,13 @@ use crate::{Error, ErrorKind, Result};
 /// never changes, so that a forgotten one costs a read.
 const REMEMBERED_SPECIALTIES_MAX: usize = 50_000;
 
+/// The shortest wait before boards that were lost again are built again; doubled each time.
+const REBUILD_WAIT_MIN: Duration = Duration::from_secs(1);
+
+/// The longest such wait. A backend that is too small for the boards loses them as soon as they are
+/// built; the store is not to be read for that all the time.
+const REBUILD_WAIT_MAX: Duration = Duration::from_secs(300);
+
 /// Carries what the log says to boards, a part at a time. A [`BoardKeeper`](super::BoardKeeper)
 /// does it for as long as a process lives.
 ///
@@ -26,6 +35,14 @@ pub struct BoardFeed {
     store: Arc<dyn Store>,
     boards: Arc<dyn Leaderboards>,
     specialties: Cache<(CaseId, CaseVersion), Option<SpecialtyName>>,
+    losses: Mutex<Losses>,
+}
+
+/// When a rebuild was last begun because something was lost, and how long to wait with the next.
+#[derive(Debug, Default)]
+struct Losses {
+    begun_at: Option<Instant>,
+    wait: Duration,
 }
 
 /// What a step did.
@@ -38,10 +55,12 @@ pub struct FeedStep {
     pub gains: u64,
     /// Whether another process was faster, so that some of the work was in vain.
     pub was_overtaken: bool,
-    /// Whether a rebuild was begun.
+    /// Whether a rebuild was begun, because there are no whole boards.
     pub began_rebuild: bool,
     /// Whether a rebuild was switched in.
     pub switched: bool,
+    /// Whether boards are lost, and are not built again yet because that happened a moment ago.
+    pub is_waiting_to_rebuild: bool,
     /// Whether the log has nothing more, as of this step.
     pub is_caught_up: bool,
 }
@@ -54,6 +73,7 @@ impl BoardFeed {
             store,
             boards,
             specialties: Cache::new(REMEMBERED_SPECIALTIES_MAX),
+            losses: Mutex::default(),
         }
     }
 
@@ -65,6 +85,9 @@ impl BoardFeed {
 
     /// Carries at most [`EVENTS_PER_READ_MAX`] events to each edition. Begins a rebuild if there is
     /// no whole current edition, and switches the next one in when it has caught up.
+    ///
+    /// Boards that are lost again and again are built again after longer and longer waits, of at most
+    /// five minutes.
     ///
     /// # Errors
     /// Those of the store and of the boards. What was applied before counts.
@@ -93,7 +116,8 @@ impl BoardFeed {
         let whole = |edition: Option<EditionProgress>| edition.filter(|progress| progress.is_whole);
         let is_served = whole(progress.current).is_some();
         let is_filled = whole(progress.next).is_some();
-        if !is_filled && (!is_served || progress.next.is_some()) {
+        let is_lost = !is_filled && (!is_served || progress.next.is_some());
+        if is_lost && self.losses().may_begin(Instant::now()) {
             progress = self.boards.begin_rebuild().await?;
             step.began_rebuild = true;
         }
@@ -109,8 +133,14 @@ impl BoardFeed {
                 None => is_caught_up = false,
             }
         }
-        step.is_caught_up = is_caught_up && !step.was_overtaken;
+        let is_waiting = is_lost && !step.began_rebuild;
+        step.is_caught_up = is_caught_up && !step.was_overtaken && !is_waiting;
+        step.is_waiting_to_rebuild = is_waiting;
         Ok(step)
+    }
+
+    fn losses(&self) -> std::sync::MutexGuard<'_, Losses> {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Carries events to one edition, and says where it stands if there are no more.
@@ -193,6 +223,23 @@ impl BoardFeed {
         let specialty = case.content.specialty().map(SpecialtyName::new);
         self.specialties.insert(key, specialty.clone());
         Ok(specialty)
+    }
+}
+
+impl Losses {
+    /// Whether a rebuild may begin now; then it is taken to begin.
+    fn may_begin(&mut self, now: Instant) -> bool {
+        let since = self.begun_at.map(|at| now.saturating_duration_since(at));
+        match since {
+            Some(since) if since < self.wait => return false,
+            // It held for long: what is lost now is another matter.
+            Some(since) if since < 2 * REBUILD_WAIT_MAX => {
+                self.wait = (2 * self.wait).clamp(REBUILD_WAIT_MIN, REBUILD_WAIT_MAX);
+            }
+            _ => self.wait = REBUILD_WAIT_MIN,
+        }
+        self.begun_at = Some(now);
+        true
     }
 }
 

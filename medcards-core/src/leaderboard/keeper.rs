@@ -190,7 +190,7 @@ async fn keep(inner: Arc<Inner>) {
 fn wait_after(step: &FeedStep) -> Duration {
     if step.was_overtaken {
         OVERTAKEN_WAIT
-    } else if step.is_caught_up {
+    } else if step.is_caught_up || step.is_waiting_to_rebuild {
         IDLE_WAIT
     } else {
         Duration::ZERO

@@ -6,8 +6,8 @@ use medcards_core::answer::AnswerStore;
 use medcards_core::case::CaseStore;
 use medcards_core::event::{EVENTS_PER_READ_MAX, EventLog, LogPosition};
 use medcards_core::leaderboard::{
-    Board, BoardFeed, BoardKeeper, Cohort, FeedStep, Leaderboards, Period, STANDINGS_MAX,
-    SpecialtyName, Standing, Week,
+    Applied, Batch, Board, BoardFeed, BoardKeeper, Cohort, Edition, FeedStep, Leaderboards,
+    Neighbourhood, Period, Progress, STANDINGS_MAX, SpecialtyName, Standing, Top, Week,
 };
 use medcards_core::memory::{MemoryLeaderboards, MemoryStore};
 use medcards_core::testing::{
@@ -290,4 +290,73 @@ async fn boards_of_a_week_are_gone_when_they_are_not_kept_any_more() {
     assert_eq!(members(Period::Week(week)).await, 0);
     assert!(boards.cohort(week, user_id).await.unwrap().is_none());
     assert_eq!(members(Period::AllTime).await, 1);
+}
+
+/// Leaderboards whose current edition is always found to have lost something.
+#[derive(Debug)]
+struct Leaky(MemoryLeaderboards);
+
+impl std::fmt::Display for Leaky {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Leaky")
+    }
+}
+
+#[async_trait::async_trait]
+impl Leaderboards for Leaky {
+    async fn progress(&self) -> medcards_core::Result<Progress> {
+        let mut progress = self.0.progress().await?;
+        if let Some(current) = &mut progress.current {
+            current.is_whole = false;
+        }
+        Ok(progress)
+    }
+
+    async fn verify(&self) -> medcards_core::Result<Progress> {
+        self.progress().await
+    }
+
+    async fn apply(&self, edition: Edition, batch: &Batch<'_>) -> medcards_core::Result<Applied> {
+        self.0.apply(edition, batch).await
+    }
+
+    async fn begin_rebuild(&self) -> medcards_core::Result<Progress> {
+        self.0.begin_rebuild().await
+    }
+
+    async fn switch(&self, edition: Edition, at: LogPosition) -> medcards_core::Result<bool> {
+        self.0.switch(edition, at).await
+    }
+
+    async fn top(&self, board: &Board, limit: usize) -> medcards_core::Result<Top> {
+        self.0.top(board, limit).await
+    }
+
+    async fn standing(
+        &self,
+        board: &Board,
+        user_id: UserId,
+        neighbours: usize,
+    ) -> medcards_core::Result<Neighbourhood> {
+        self.0.standing(board, user_id, neighbours).await
+    }
+
+    async fn cohort(&self, week: Week, user_id: UserId) -> medcards_core::Result<Option<Cohort>> {
+        self.0.cohort(week, user_id).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn boards_that_are_lost_again_and_again_are_built_less_and_less_often() {
+    let school = School::new().await;
+    school.answer(1, 0, SAMPLE_START).await;
+    let clock = Arc::new(ManualClock::default());
+    let boards = Arc::new(Leaky(MemoryLeaderboards::new(clock)));
+    let keeper = BoardKeeper::start(Arc::new(school.store.clone()), Arc::clone(&boards) as _);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let in_a_minute = keeper.counts().rebuilds;
+    assert!((4..=8).contains(&in_a_minute), "{in_a_minute}");
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let in_an_hour = keeper.counts().rebuilds - in_a_minute;
+    assert!((10..=16).contains(&in_an_hour), "{in_an_hour}");
 }

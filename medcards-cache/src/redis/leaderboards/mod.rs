@@ -60,7 +60,9 @@ const PROGRESS_FIELDS: [&str; 6] = [
 /// several boards at once. So in a Cluster one node has all boards. That is 100 bytes for each user
 /// on each board, and a hundred thousand gains a second, which is far more than students make.
 ///
-/// Boards of a week expire; those of all time must not. Should the server lose any of them all the
+/// Boards of a week expire; those of all time must not. Give the server room for all of them twice,
+/// which a rebuild needs: one that has to evict boards loses them again and again, and is built anew
+/// after longer and longer waits. Should the server lose any of them all the
 /// same, by FLUSHALL, a restart, an operator, or by evicting what expires never, then the counts
 /// tell: gains are refused and the keepers build all boards anew from the log. It is noticed when
 /// somebody gains a point on the board, and within the time between two

@@ -227,6 +227,8 @@ async fn the_loss_of_one_board_is_noticed_and_mended() {
         let key = keys.iter().find(|key| key.ends_with(suffix));
         let deleted: u32 = run(&server, &["DEL", key.expect("it was rebuilt")]).await;
         assert_eq!(deleted, 1);
+        // A new one, as it would wait for a while after a loss that it knows of.
+        let feed = school.feed(&boards);
         let step = feed.verify_and_step().await.expect(WORKS);
         assert!(step.began_rebuild, "the loss of {set} was not noticed");
         carry_all(&feed).await;
@@ -240,6 +242,7 @@ async fn the_loss_of_one_board_is_noticed_and_mended() {
     let top = boards.top(&all_time(), 1).await.expect(WORKS);
     assert!(!top.as_of.is_complete, "it says that some are missing");
     school.answer(1, 4, now()).await;
+    let feed = school.feed(&boards);
     let step = feed.step().await.expect(WORKS);
     assert!(step.was_overtaken, "gains are refused: {step:?}");
     carry_all(&feed).await;
@@ -401,5 +404,40 @@ async fn reads_go_on_without_redis() {
         Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
     }
     boards.stop().await;
+    assert!(!boards.is_on_its_own());
+}
+
+#[tokio::test]
+async fn what_was_known_is_shown_while_lost_boards_are_built_anew() {
+    let server = Server::start(&[]).await;
+    let far = Arc::new(RedisLeaderboards::new(server.redis().await));
+    let school = School::new().await;
+    school.answers(0..500).await;
+    carry_all(&school.feed(&far)).await;
+    let store = Arc::new(school.store.clone());
+    let clock = Arc::new(SystemClock::new());
+    let boards = FallbackLeaderboards::new(Arc::clone(&far) as _, store, clock);
+    let (week, user_id) = (Week::of(now()), sample_user_id(0));
+    let top = boards.top(&all_time(), 5).await.expect(WORKS);
+    let standing = boards.standing(&all_time(), user_id, 2).await;
+    let standing = standing.expect(WORKS);
+    let cohort = boards.cohort(week, user_id).await.expect(WORKS);
+    let cohort = cohort.expect("user 0 answers most");
+    let _: () = run(&server, &["FLUSHALL"]).await;
+
+    let again = boards.top(&all_time(), 5).await.expect(WORKS);
+    assert_eq!(again.standings, top.standings);
+    assert!(top.as_of.is_complete && !again.as_of.is_complete);
+    let again = boards.standing(&all_time(), user_id, 2).await;
+    let again = again.expect(WORKS);
+    assert_eq!((again.user, again.above), (standing.user, standing.above));
+    assert!(!again.as_of.is_complete);
+    let again = boards.cohort(week, user_id).await.expect(WORKS);
+    let again = again.expect("it is remembered");
+    assert_eq!(again.standings, cohort.standings);
+    assert!(!again.as_of.is_complete);
+
+    carry_all(&school.feed(&far)).await;
+    assert_eq!(boards.top(&all_time(), 5).await.expect(WORKS), top);
     assert!(!boards.is_on_its_own());
 }
