@@ -66,8 +66,15 @@ impl Aside {
         text.into_owned()
     }
 
+    fn number(&mut self, id: &str) -> String {
+        let next = self.ids.len() + 1;
+        let number = self.ids.entry(id.to_owned()).or_insert(next);
+        format!("(id {number})")
+    }
+
     pub(super) fn json(&mut self, value: Value) -> Value {
         match value {
+            Value::String(text) if is_session_id(&text) => self.number(&text).into(),
             Value::String(text) => self.text(&text).into(),
             Value::Array(items) => items.into_iter().map(|item| self.json(item)).collect(),
             Value::Object(fields) => {
@@ -84,6 +91,11 @@ impl Aside {
             other => other,
         }
     }
+}
+
+/// Whether a text is what names a session to its user.
+fn is_session_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Puts options and what is said of each in the order of their keys, where the order comes from an id

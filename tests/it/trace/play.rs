@@ -39,6 +39,8 @@ pub(super) struct Player {
     guest: Option<Student>,
     /// The case imported last.
     imported: Option<String>,
+    /// The session begun last: its id, and its token.
+    session: Option<(String, String)>,
     memories: HashMap<String, Memory>,
     aside: Aside,
     steps: usize,
@@ -111,6 +113,7 @@ impl Player {
         let who = step.who.to_string();
         let memory = self.memories.entry(who.clone()).or_default();
         let (next, key) = memory.next.clone().unzip();
+        let (session_id, session) = self.session.clone().unzip();
         let filled = |text: &str| {
             let fill = |text: String, name: &str, value: &Option<String>| {
                 text.replace(name, value.as_deref().unwrap_or_default())
@@ -120,13 +123,14 @@ impl Player {
             let text = fill(text, "{answer}", &memory.answer_id);
             let text = fill(text, "{cursor}", &memory.cursor);
             let text = fill(text, "{etag}", &memory.etag);
+            let text = fill(text, "{session}", &session_id);
             fill(text, "{imported}", &self.imported)
         };
         let client = self.client.as_ref().expect("the server is started");
         let mut request = client
             .request(step.method, &filled(path))
             .header("x-request-id", format!("step-{}", self.steps));
-        if let Some(token) = step.who.token(self.guest.as_ref()) {
+        if let Some(token) = step.who.token(self.guest.as_ref(), session.as_deref()) {
             request = request.bearer_auth(token);
         }
         for (name, value) in &step.headers {
@@ -168,6 +172,9 @@ impl Player {
             && step.who == Who::Admin
         {
             self.imported = Some(case_id);
+        }
+        if step.path == "/v1/sessions" && status == 201 {
+            self.session = text(&body["session"]).zip(text(&body["token"]));
         }
         if step.path == "/v1/guest" && status == 201 {
             let token = text(&body["token"]).unwrap();

@@ -90,6 +90,7 @@ impl Script {
         author.tour_of_searches();
         author.tour_of_answers();
         author.tour_of_users();
+        author.tour_of_sessions();
         author.tour_of_errors();
         author.wander();
         author.change_cases();
@@ -506,10 +507,46 @@ impl<'a> Author<'a> {
         self.get(guest(), "/v1/admin/spend");
     }
 
+    /// Signing in and out. The guest is there already.
+    fn tour_of_sessions(&mut self) {
+        let session = || Who::Session;
+        let sessions = "/v1/sessions";
+        self.get(Who::Guest, sessions);
+        for who in [Who::Guest, Who::Admin, Who::Student(1), Who::Guest] {
+            self.add(Step::new(who, "POST", sessions));
+            self.get(session(), "/v1/me");
+            self.get(session(), "/v1/admin/spend");
+            self.get(session(), sessions);
+            self.add(Step::new(session(), "POST", sessions));
+        }
+        self.get(session(), "/v1/cases?lang=fr");
+        self.add(Step::get(session(), "/v1/me/stats").with_token(true));
+        for id in ["{session}", ABSENT, "not-an-id", &"0".repeat(32)] {
+            self.add(Step::new(
+                Who::Student(1),
+                "DELETE",
+                format!("/v1/sessions/{id}"),
+            ));
+        }
+        for who in [Who::Guest, session(), Who::Nobody] {
+            self.add(Step::new(who.clone(), "DELETE", "/v1/sessions/{session}"));
+            self.get(who.clone(), "/v1/me");
+            self.get(who, sessions);
+        }
+        self.add(Step::new(Who::Student(1), "POST", sessions));
+        for who in [Who::Guest, session(), Who::Nobody] {
+            self.add(Step::new(who.clone(), "DELETE", sessions));
+            self.get(who, sessions);
+        }
+        self.get(Who::Student(1), sessions);
+    }
+
     fn tour_of_errors(&mut self) {
         let claims = || Claims::of(&student_id(0));
         let holders = [
             "nonsense".to_owned(),
+            "mcs1.nonsense".to_owned(),
+            format!("mcs1.{}", "A".repeat(43)),
             claims().with("exp", json!(1)).sign(),
             claims().with("exp", Value::Null).sign(),
             claims().with("sub", Value::Null).sign(),

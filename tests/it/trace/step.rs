@@ -22,12 +22,14 @@ pub(super) enum Who {
     /// Somebody with this for a token.
     Holder(String),
     Nobody,
+    /// Who holds the token of the session that was begun last.
+    Session,
     /// A student with an id that is the same everywhere.
     Student(usize),
 }
 
 impl Who {
-    pub(super) fn token(&self, guest: Option<&Student>) -> Option<String> {
+    pub(super) fn token(&self, guest: Option<&Student>, session: Option<&str>) -> Option<String> {
         match self {
             Self::Admin => {
                 let claims = Claims::of(&student_id(STUDENTS));
@@ -36,6 +38,7 @@ impl Who {
             Self::Guest => Some(guest.expect("the guest comes first").token.clone()),
             Self::Holder(token) => Some(token.clone()),
             Self::Nobody => None,
+            Self::Session => Some(session.expect("the session comes first").to_owned()),
             Self::Student(index) => Some(Claims::of(&student_id(*index)).sign()),
         }
     }
@@ -48,6 +51,7 @@ impl fmt::Display for Who {
             Self::Guest => f.write_str("a guest"),
             Self::Holder(_) => f.write_str("a stranger"),
             Self::Nobody => f.write_str("nobody"),
+            Self::Session => f.write_str("a session"),
             Self::Student(index) => write!(f, "student {index}"),
         }
     }
@@ -76,7 +80,7 @@ pub(super) enum See {
 ///
 /// Path, headers and body may name what the same caller was shown last: `{next}`, the next case, and
 /// `{key}`, a key of it; `{answer}`, an answer recorded; `{cursor}`; `{etag}`. `{imported}` is the
-/// case that the admin imported last.
+/// case that the admin imported last, `{session}` the session that anybody began last.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub(super) who: Who,
