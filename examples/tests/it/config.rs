@@ -95,6 +95,18 @@ fn each_limit_is_set_for_itself() {
 }
 
 #[test]
+fn redis_is_read_with_its_namespace_and_shown_without_its_password() {
+    assert!(read(&[]).unwrap().redis.is_none());
+    let url = "redis+sentinel://user:pw@h1:1,h2:2/service";
+    let arguments = ["--redis", url, "--redis-namespace", "beta-2"];
+    let redis = read(&arguments).unwrap().redis.unwrap();
+    for shown in [redis.to_string(), format!("{redis:?}")] {
+        assert!(shown.contains("h1:1") && !shown.contains("pw"), "{shown}");
+    }
+    assert!(format!("{redis:?}").contains("beta-2"));
+}
+
+#[test]
 fn what_is_set_to_nothing_is_not_set() {
     let file = file("rate_limit = \"5/1s\"\nai = \"\"");
     let path = file.path().to_str().unwrap();
@@ -110,8 +122,18 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         "",
     );
     check_refused(
-        &["--redis", "redis://:pw@h"],
-        &["MEDCARDS_REDIS", "not", "yet"],
+        &["--redis", "http://:pw@h"],
+        &["MEDCARDS_REDIS", "redis://", "redis+cluster://"],
+        "pw",
+    );
+    check_refused(
+        &["--redis-namespace", "beta"],
+        &["MEDCARDS_REDIS_NAMESPACE", "MEDCARDS_REDIS is not"],
+        "",
+    );
+    check_refused(
+        &["--redis", "redis://:pw@h", "--redis-namespace", "a{b}"],
+        &["MEDCARDS_REDIS_NAMESPACE", "letters"],
         "pw",
     );
     check_refused(&["--ai", "claude"], &["authored, anthropic or openai"], "");
