@@ -221,13 +221,21 @@ impl Common {
         let far: Arc<dyn Leaderboards> = Arc::new(RedisLeaderboards::new(redis.clone()));
         let fallback = FallbackLeaderboards::new(Arc::clone(&far), Arc::clone(&store), clock);
         let fallback = Arc::new(fallback);
+        let sessions = Arc::new(RedisSessions::new(opened.sessions(), redis.clone()));
         Self {
             cache: Arc::clone(&cache) as _,
             limiter: Arc::clone(&limiter) as _,
-            sessions: Arc::new(RedisSessions::new(opened.sessions(), redis.clone())),
+            sessions: Arc::clone(&sessions) as _,
             boards: Arc::clone(&fallback) as _,
             spending: Some((Arc::clone(&leases) as _, Arc::clone(&ledger) as _)),
-            metrics: vec![Arc::new(redis.clone()), cache, limiter, leases, ledger],
+            metrics: vec![
+                Arc::new(redis.clone()),
+                cache,
+                limiter,
+                leases,
+                ledger,
+                sessions,
+            ],
             keeper: BoardKeeper::start(store, far),
             fallback: Some(fallback),
             redis: Some(redis),

@@ -1,5 +1,5 @@
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use medcards_core::leaderboard::{Board, Period, STANDINGS_MAX, SpecialtyName, Standing, Week};
 use medcards_core::{Error, UserId};
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::json;
 use crate::api::{App, Shared};
-use crate::auth::Student;
+use crate::auth::{Admin, Student};
 use crate::boards::Kept;
 use crate::params::{Params, invalid};
 use crate::problem::Problem;
@@ -206,6 +206,28 @@ pub(super) async fn show_my_cohort(
         standings: bodies(kept, &standings, student.id)?,
         is_complete,
     }))
+}
+
+/// Build all boards anew from the answer log.
+///
+/// The old ones answer until the new ones have caught up. One that is under way is that one.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/leaderboards/rebuild",
+    tag = "admin",
+    responses(
+        (status = 202, description = "They are being built."),
+        (status = 403, description = "`role_missing`"),
+        (status = 404, description = "`leaderboards_disabled`"),
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn rebuild_leaderboards(
+    State(app): State<Shared>,
+    _: Admin,
+) -> Result<StatusCode, Problem> {
+    app.boards.kept()?.leaderboards.begin_rebuild().await?;
+    Ok(StatusCode::ACCEPTED)
 }
 
 fn this_week(app: &App) -> Week {

@@ -51,6 +51,7 @@ pub(crate) fn all() -> OpenApiRouter<Shared> {
         .routes(routes!(leaderboards::show_leaderboard))
         .routes(routes!(leaderboards::show_my_standing))
         .routes(routes!(leaderboards::show_my_cohort))
+        .routes(routes!(leaderboards::rebuild_leaderboards))
         .routes(routes!(admin::import_cases))
         .routes(routes!(admin::show_spend))
         .routes(routes!(probe::health))

@@ -300,3 +300,35 @@ async fn leaderboards_without_any_secret_are_refused() {
     let config = config().with_alias_secret(SECRET);
     medcards_http::router(medcards, config).unwrap();
 }
+
+#[tokio::test]
+async fn an_administrator_has_all_boards_built_anew() {
+    let arena = Arena::new().await;
+    let case = arena.case("Cardiology").await;
+    let guest = arena.world.guest().await;
+    arena.answer(&guest, &case, "A").await;
+    arena.catch_up().await;
+    let before = arena.get(&guest, "/v1/leaderboards/all-time").await;
+    let rebuild = "/v1/admin/leaderboards/rebuild";
+    let refused = arena.world.post(&guest, rebuild, &json!({})).await;
+    assert_eq!(refused.status, 403);
+
+    let edition = async || {
+        arena
+            .feed
+            .boards()
+            .progress()
+            .await
+            .unwrap()
+            .current
+            .unwrap()
+    };
+    let old = edition().await.edition;
+    let admin = arena.world.admin();
+    let reply = arena.world.post(&admin, rebuild, &json!({})).await;
+    assert_eq!(reply.status, 202);
+    assert_eq!(arena.get(&guest, "/v1/leaderboards/all-time").await, before);
+    arena.catch_up().await;
+    assert_ne!(edition().await.edition, old);
+    assert_eq!(arena.get(&guest, "/v1/leaderboards/all-time").await, before);
+}

@@ -840,6 +840,9 @@ impl<'a> Author<'a> {
         }
         self.get(Who::Admin, "/v1/admin/spend");
         self.get(Who::Admin, "/v1/admin/spend?by_case=true");
+        for who in [Who::Student(0), Who::Admin] {
+            self.add(Step::new(who, "POST", "/v1/admin/leaderboards/rebuild"));
+        }
         self.get(Who::Admin, "/v1/cases?limit=100");
         self.add(Step::get(Who::Nobody, "/metrics").seen(See::Names));
     }
