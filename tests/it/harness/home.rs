@@ -7,6 +7,7 @@ use medcards_core::store::Store;
 use medcards_store_pg::{Keeping, PgConfig, PgStore};
 use medcards_store_sqlite::{SqliteConfig, SqliteStore};
 use medcards_tests::pg::{Bouncer, Cluster, Database, Installed};
+use medcards_tests::redis::RedisServer;
 use tempfile::TempDir;
 
 use super::Launch;
@@ -26,6 +27,7 @@ pub(crate) struct Home {
     database: Option<Database>,
     bouncers: Vec<Bouncer>,
     replicas: Vec<Cluster>,
+    redis: Option<RedisServer>,
     /// A PostgreSQL server that no other test uses.
     primary: Option<Cluster>,
 }
@@ -39,6 +41,7 @@ impl Home {
             database: None,
             bouncers: Vec::new(),
             replicas: Vec::new(),
+            redis: None,
             primary: None,
         }
     }
@@ -46,6 +49,14 @@ impl Home {
     /// An empty PostgreSQL database, of the oldest major version that there is.
     pub(crate) fn postgres() -> Self {
         Self::sqlite().in_a_database()
+    }
+
+    /// The same with a Redis of its own.
+    pub(crate) fn with_redis(mut self) -> Self {
+        let redis = RedisServer::start();
+        self.settings.push(("MEDCARDS_REDIS", redis.url()));
+        self.redis = Some(redis);
+        self
     }
 
     /// The same behind a pooler in transaction mode.

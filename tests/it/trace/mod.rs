@@ -40,6 +40,7 @@ async fn the_same_trace_gives_the_same_answers_on_every_store() {
         ("sqlite", Home::sqlite()),
         ("postgres", Home::postgres()),
         ("postgres with replicas", Home::postgres_with_replicas()),
+        ("postgres with redis", Home::postgres().with_redis()),
     ];
     let mut stage = Stage::new(&homes);
     stage.start().await;

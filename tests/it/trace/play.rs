@@ -218,6 +218,11 @@ async fn read(response: Response) -> Value {
 /// What figures there are, whatever they say.
 fn names(body: &Value) -> Value {
     let lines = body.as_str().unwrap_or_default().lines();
-    let names: BTreeSet<_> = lines.filter(|line| line.starts_with("# TYPE")).collect();
+    // With Redis there is more to tell of.
+    let of_redis =
+        ["redis", "cache", "limit", "session"].map(|of| format!("# TYPE medcards_{of}_"));
+    let is_common = |line: &&str| !of_redis.iter().any(|start| line.starts_with(start));
+    let lines = lines.filter(|line| line.starts_with("# TYPE"));
+    let names: BTreeSet<_> = lines.filter(is_common).collect();
     json!(names)
 }
