@@ -6,8 +6,10 @@ use medcards_cache::RedisLeases;
 use medcards_core::lease::{FeedbackLeases, LeaseEnd, LeaseHold, LeaseState, LeaseTurn};
 use medcards_core::testing::{sample_feedback, sample_key};
 use medcards_tests::redis::RedisServer;
+use tokio::time::timeout;
 
 use super::places::within;
+use super::server::until;
 
 mod conformance_on_server {
     use medcards_cache::{Redis, RedisLeases};
@@ -125,4 +127,33 @@ async fn an_end_that_another_version_wrote_is_an_error_and_not_a_feedback() {
     let name = server.command(&["KEYS", "leases:*:lease:*"]);
     server.command(&["HSET", name.trim(), "end", "\u{fe}\u{fe}\u{fe}"]);
     assert!(leases.follow(&key, lease.fence, 0).await.is_err());
+}
+
+/// An hour: a lease that nobody holds does not run out while a test waits.
+const LONG: Duration = Duration::from_hours(1);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_was_given_to_nobody_is_given_back() {
+    let server = RedisServer::start();
+    let [one, other] = [
+        within(&server.url(), "leases").await,
+        within(&server.url(), "leases").await,
+    ]
+    .map(|redis| RedisLeases::new(&redis).with_ttl(LONG));
+    // Redis knows the script from now on.
+    one.take(&sample_key(3)).await.unwrap();
+    server.suspend();
+    // Asked for while it is suspended, granted when it goes on.
+    one.take(&sample_key(1)).await.unwrap_err();
+    let soon = Duration::from_millis(50);
+    let dropped = timeout(soon, other.take(&sample_key(2))).await;
+    assert!(dropped.is_err(), "a suspended server answers nothing");
+    server.resume();
+    for key in [1, 2].map(sample_key) {
+        until("the lease is free again", async || {
+            let turn = one.take(&key).await;
+            turn.is_ok_and(|turn| matches!(turn, LeaseTurn::Held(_)))
+        })
+        .await;
+    }
 }

@@ -1,3 +1,5 @@
+mod doubts;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -13,6 +15,7 @@ use medcards_core::metric::{Metric, MetricSource};
 use medcards_core::{Error, ErrorKind, Result};
 use redis::Script;
 
+use self::doubts::{Doubts, Wish};
 use super::Redis;
 use super::cache::payload;
 
@@ -50,7 +53,7 @@ static TAKE_SCRIPT: LazyLock<Script> = LazyLock::new(|| {
         if last[1] and tonumber(last[1]) >= fence then fence = tonumber(last[1]) + 1 end
         fence = string.format('%.0f', fence)
         redis.call('DEL', KEYS[1], KEYS[2])
-        redis.call('HSET', KEYS[1], 'fence', fence, 'state', 'held')
+        redis.call('HSET', KEYS[1], 'fence', fence, 'state', 'held', 'by', ARGV[2])
         redis.call('PEXPIRE', KEYS[1], ARGV[1])
         return {'held', fence}",
     )
@@ -108,15 +111,21 @@ static FOLLOW_SCRIPT: LazyLock<Script> = LazyLock::new(|| {
 ///
 /// When Redis loses everything in the middle of a call, its holder shows all of it again; if another
 /// was faster to take the lease, that one call more is made.
+///
+/// A wish for a lease that Redis does not answer in time may be granted later, when nobody waits for
+/// it any more. It is withdrawn as soon as Redis answers, so that nobody follows a lease of nobody.
 #[derive(Clone)]
 pub struct RedisLeases {
     redis: Redis,
     ttl: Duration,
+    doubts: Arc<Doubts>,
     tally: Arc<Tally>,
 }
 
 #[derive(Default)]
 struct Tally {
+    /// How many wishes for a lease there were.
+    wishes: AtomicU64,
     held: AtomicU64,
     followed: AtomicU64,
     failed: AtomicU64,
@@ -131,6 +140,7 @@ impl RedisLeases {
         Self {
             redis: redis.clone(),
             ttl: TTL,
+            doubts: Arc::default(),
             tally: Arc::default(),
         }
     }
@@ -146,6 +156,14 @@ impl RedisLeases {
     fn keys(&self, key: &FeedbackKey) -> [String; 2] {
         let tag = key.case_id.to_string();
         ["lease", "words"].map(|what| self.redis.key(&tag, &format!("{what}:{key}")))
+    }
+
+    fn wish(&self, key: &FeedbackKey) -> Wish {
+        let number = self.tally.wishes.fetch_add(1, Ordering::Relaxed);
+        Wish {
+            keys: self.keys(key),
+            name: format!("{}-{number}", self.redis.process_id()),
+        }
     }
 
     /// Counts a call that failed.
@@ -194,10 +212,15 @@ impl FeedbackLeases for RedisLeases {
     }
 
     async fn take(&self, key: &FeedbackKey) -> Result<LeaseTurn> {
-        let [lease, words] = self.keys(key);
+        let wish = self.wish(key);
+        let [lease, words] = &wish.keys;
         let mut script = TAKE_SCRIPT.key(lease);
-        script.key(words).arg(millis(self.ttl));
+        script.key(words).arg(millis(self.ttl)).arg(&wish.name);
+        let doubt = self.doubts.about(&self.redis, wish);
         let taken = self.redis.script(TAKE, PATIENCE, &script).await;
+        if !matches!(&taken, Err(error) if error.kind().is_transient()) {
+            doubt.settle();
+        }
         let (state, number): (String, i64) = self.counted(taken)?;
         let number = u64::try_from(number).unwrap_or(0);
         let (count, turn) = match &*state {
