@@ -39,13 +39,18 @@ const ENDED_FOR: Duration = Duration::from_secs(10);
 /// [`ResolverConfig::rejection_ttl`](medcards_core::feedback::ResolverConfig).
 const PAUSE_MAX: Duration = Duration::from_hours(1);
 
+/// What scripts begin with that write a lease: they may when Redis is full. Else a lease could be taken
+/// there, since that deletes before it writes, and neither renewed nor ended, and others would wait for
+/// it to run out. It takes some kilobytes for each live call, for seconds.
+const THOUGH_FULL: &str = "#!lua flags=allow-oom\n";
+
 /// Gives the lease unless it is held or paused: the state, then its fence or the pause that is left.
 ///
 /// The fence is the time of the server in microseconds, or one more than the last if that is greater:
 /// so it grows also when everything was lost.
 static TAKE_SCRIPT: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "local now = redis.call('TIME')
+    let take = "
+        local now = redis.call('TIME')
         local last = redis.call('HMGET', KEYS[1], 'fence', 'state')
         if last[2] == 'held' then return {'followed', last[1]} end
         if last[2] == 'failed' then return {'failed', redis.call('PTTL', KEYS[1])} end
@@ -55,8 +60,8 @@ static TAKE_SCRIPT: LazyLock<Script> = LazyLock::new(|| {
         redis.call('DEL', KEYS[1], KEYS[2])
         redis.call('HSET', KEYS[1], 'fence', fence, 'state', 'held', 'by', ARGV[2])
         redis.call('PEXPIRE', KEYS[1], ARGV[1])
-        return {'held', fence}",
-    )
+        return {'held', fence}";
+    Script::new(&[THOUGH_FULL, take].concat())
 });
 
 /// What push and end begin with: whether the lease is its holder's. One that ran out and that nobody
@@ -77,7 +82,7 @@ static PUSH_SCRIPT: LazyLock<Script> = LazyLock::new(|| {
         end
         redis.call('PEXPIRE', KEYS[2], ARGV[2])
         return shown";
-    Script::new(&[OWN, add].concat())
+    Script::new(&[THOUGH_FULL, OWN, add].concat())
 });
 
 /// Ends the lease: how many words are there, or -1 if it is lost.
@@ -91,7 +96,7 @@ static END_SCRIPT: LazyLock<Script> = LazyLock::new(|| {
         redis.call('PEXPIRE', KEYS[1], ARGV[2])
         redis.call('PEXPIRE', KEYS[2], ARGV[2])
         return shown";
-    Script::new(&[OWN, end].concat())
+    Script::new(&[THOUGH_FULL, OWN, end].concat())
 });
 
 /// Reads a lease: its state, its end, and the words after some others.

@@ -157,3 +157,24 @@ async fn a_lease_that_was_given_to_nobody_is_given_back() {
         .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_server_shows_the_words_and_the_end_to_those_who_follow() {
+    let server = RedisServer::start_with(&[("maxmemory", "1")]);
+    server.try_command(&["SET", "one", "more"]).unwrap_err();
+    let redis = within(&server.url(), "leases").await;
+    let leases = RedisLeases::new(&redis).with_ttl(LONG);
+    let key = sample_key(1);
+    let LeaseTurn::Held(lease) = leases.take(&key).await.unwrap() else {
+        panic!("it is free")
+    };
+    let words = ["a", "b"].map(std::sync::Arc::from);
+    let hold = leases.push(&lease, 0, &words).await.unwrap();
+    assert_eq!(hold, LeaseHold::Held { shown: 2 });
+    let feedback = Box::new(sample_feedback("ab"));
+    let end = LeaseEnd::Written(feedback);
+    leases.end(&lease, &end).await.unwrap();
+    let view = leases.follow(&key, lease.fence, 0).await.unwrap();
+    assert_eq!(view.deltas, words);
+    assert_eq!(view.state, LeaseState::Ended(end));
+}
