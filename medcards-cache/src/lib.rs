@@ -31,7 +31,7 @@ mod tiered;
 pub use self::moka::{MokaCache, MokaCacheBuilder};
 #[cfg(feature = "redis")]
 pub use self::redis::{
-    LimiterFigures, Redis, RedisCache, RedisCacheCounts, RedisConfig, RedisCounts,
+    LimiterCounts, Redis, RedisCache, RedisCacheCounts, RedisConfig, RedisCounts,
     RedisLeaderboards, RedisLeases, RedisRateLimiter, RedisRateLimiterBuilder, RedisSessions,
     RedisSpendLedger,
 };

@@ -19,7 +19,7 @@ pub use config::RedisConfig;
 pub use counts::RedisCounts;
 pub use leaderboards::RedisLeaderboards;
 pub use leases::RedisLeases;
-pub use limiter::{LimiterFigures, RedisRateLimiter, RedisRateLimiterBuilder};
+pub use limiter::{LimiterCounts, RedisRateLimiter, RedisRateLimiterBuilder};
 pub use link::Redis;
 pub use sessions::RedisSessions;
 pub use spend::RedisSpendLedger;

@@ -1,7 +1,7 @@
-mod figures;
+mod counts;
 mod script;
 
-pub use figures::LimiterFigures;
+pub use counts::LimiterCounts;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use medcards_core::limit::{LimitDecision, LimitedCall, Quota, RateLimiter};
 use medcards_core::memory::MemoryRateLimiter;
 use medcards_core::time::{Clock, SystemClock};
 
-use self::figures::Figures;
+use self::counts::Tally;
 use self::script::{Counted, count, refund};
 use super::Redis;
 
@@ -70,7 +70,7 @@ struct Inner {
     processes: Option<Processes>,
     /// Counts while Redis is away. What it counted stays for the next time.
     local: MemoryRateLimiter,
-    figures: Figures,
+    tally: Tally,
 }
 
 type Processes = Arc<dyn Fn() -> u32 + Send + Sync>;
@@ -103,8 +103,8 @@ impl RedisRateLimiter {
 
     /// What it decided so far, and who decides now.
     #[must_use]
-    pub fn figures(&self) -> LimiterFigures {
-        self.inner.figures.now()
+    pub fn counts(&self) -> LimiterCounts {
+        self.inner.tally.counts()
     }
 }
 
@@ -147,7 +147,7 @@ impl RedisRateLimiterBuilder {
                 tells_time,
                 processes: self.processes,
                 local,
-                figures: Figures::default(),
+                tally: Tally::default(),
             }),
         }
     }
@@ -187,7 +187,7 @@ impl Inner {
         if is_refused {
             join_all(asked.iter().map(|asked| self.take_back(asked))).await;
         }
-        self.figures
+        self.tally
             .decided(!left.is_empty(), is_refused, &*self.clock);
 
         let mut decisions = Vec::with_capacity(calls.len());
@@ -321,7 +321,7 @@ impl fmt::Debug for RedisRateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisRateLimiter")
             .field("redis", &self.inner.redis)
-            .field("figures", &self.figures())
+            .field("counts", &self.counts())
             .finish_non_exhaustive()
     }
 }

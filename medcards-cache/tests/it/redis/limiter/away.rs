@@ -26,8 +26,8 @@ async fn until_remote(limiter: &RedisRateLimiter) {
     let free = limited("other", "free", 1, 0);
     until("Redis decides", async || {
         assert!(check(limiter, &free).await.is_allowed);
-        let figures = limiter.figures();
-        figures.remote > 0 && !figures.is_local
+        let counts = limiter.counts();
+        counts.remote > 0 && !counts.is_local
     })
     .await;
 }
@@ -43,12 +43,12 @@ async fn each_process_allows_its_share_while_redis_is_away_and_the_rest_when_it_
 
     server.kill();
     assert_eq!(allowed(&limiter, &call, 50).await, 10);
-    let figures = limiter.figures();
+    let counts = limiter.counts();
     assert!(
-        figures.is_local && figures.local == 50 && figures.refused == 40,
-        "{figures:?}"
+        counts.is_local && counts.local == 50 && counts.refused == 40,
+        "{counts:?}"
     );
-    assert!(figures.last_switch.is_some());
+    assert!(counts.last_switch.is_some());
 
     // It comes back without what it knew: what it allows then is the quota, and no more.
     server.start_again();
@@ -117,8 +117,8 @@ async fn under_load_no_call_fails_and_the_bound_holds() {
 
     let all_are = async |local: bool| {
         until("all have noticed", async || {
-            let mut figures = limiters.iter().map(RedisRateLimiter::figures);
-            figures.all(|figures| figures.is_local == local)
+            let mut counts = limiters.iter().map(RedisRateLimiter::counts);
+            counts.all(|counts| counts.is_local == local)
         })
         .await;
     };
@@ -203,8 +203,8 @@ async fn a_redis_that_is_full_counts_nothing_by_halves() {
         let decisions = limiter.check_all(&calls).await.unwrap();
         assert!(decisions.iter().all(|decision| decision.is_allowed));
     }
-    let figures = limiter.figures();
-    assert_eq!((figures.local, figures.remote), (10, 0));
+    let counts = limiter.counts();
+    assert_eq!((counts.local, counts.remote), (10, 0));
     let keys = counters(&mut connection);
     assert!(keys.is_empty(), "{keys:?}");
 }
@@ -220,7 +220,7 @@ async fn a_counter_that_something_else_wrote_over_fails_no_call() {
     let keys = counters(&mut connection);
     let () = connection.set(&keys[0], "something else").unwrap();
     assert_eq!(allowed(&limiter, &call, 20).await, 5);
-    assert_eq!(limiter.figures().local, 20);
+    assert_eq!(limiter.counts().local, 20);
 }
 
 /// A part of a call that Redis cannot count is counted here; if one part is refused, no other counts.
@@ -284,9 +284,9 @@ async fn a_cluster_node_that_is_lost_fails_no_call_and_takes_only_its_own_counte
     assert!((10..=28).contains(&allowed(&limiter, &here, 60).await));
     cluster.wait_ok();
     until("the other node decides", async || {
-        let before = limiter.figures().local;
+        let before = limiter.counts().local;
         check(&limiter, &there).await;
-        limiter.figures().local == before
+        limiter.counts().local == before
     })
     .await;
     clock.advance(3 * super::HOUR);
@@ -294,7 +294,7 @@ async fn a_cluster_node_that_is_lost_fails_no_call_and_takes_only_its_own_counte
     for n in 0..40 {
         let decisions = limiter.check_all(&both).await.unwrap();
         let are_allowed = decisions.iter().all(|decision| decision.is_allowed);
-        assert_eq!(are_allowed, n < 30, "call {n}: {:?}", limiter.figures());
+        assert_eq!(are_allowed, n < 30, "call {n}: {:?}", limiter.counts());
     }
 }
 
@@ -316,7 +316,7 @@ async fn a_failover_fails_no_call_and_keeps_what_the_replica_had_heard() {
     let mut are_allowed = 12;
     until("the new primary decides", async || {
         are_allowed += allowed(&limiter, &call, 1).await;
-        !limiter.figures().is_local
+        !limiter.counts().is_local
     })
     .await;
     are_allowed += allowed(&limiter, &call, 100).await;

@@ -90,7 +90,7 @@ struct Remote(RedisRateLimiter);
 impl Drop for Remote {
     fn drop(&mut self) {
         if !thread::panicking() {
-            assert_eq!(self.0.figures().local, 0, "this process decided itself");
+            assert_eq!(self.0.counts().local, 0, "this process decided itself");
         }
     }
 }

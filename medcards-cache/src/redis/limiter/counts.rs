@@ -12,7 +12,7 @@ const LOG_INTERVAL_US: i64 = 1_000_000;
 /// What a limiter decided since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct LimiterFigures {
+pub struct LimiterCounts {
     /// Calls on which Redis decided.
     pub remote: u64,
     /// Calls on which this process decided, at least in part.
@@ -28,7 +28,7 @@ pub struct LimiterFigures {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Figures {
+pub(super) struct Tally {
     remote: AtomicU64,
     local: AtomicU64,
     refused: AtomicU64,
@@ -38,7 +38,7 @@ pub(super) struct Figures {
     last_switch_us: AtomicI64,
 }
 
-impl Figures {
+impl Tally {
     pub(super) fn decided(&self, locally: bool, is_refused: bool, clock: &dyn Clock) {
         let decisions = if locally { &self.local } else { &self.remote };
         decisions.fetch_add(1, Ordering::Relaxed);
@@ -65,10 +65,10 @@ impl Figures {
         }
     }
 
-    pub(super) fn now(&self) -> LimiterFigures {
+    pub(super) fn counts(&self) -> LimiterCounts {
         let switches = self.switches.load(Ordering::Relaxed);
         let last_switch_us = self.last_switch_us.load(Ordering::Relaxed);
-        LimiterFigures {
+        LimiterCounts {
             remote: self.remote.load(Ordering::Relaxed),
             local: self.local.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
@@ -83,14 +83,14 @@ impl Figures {
 
 impl MetricSource for RedisRateLimiter {
     fn collect(&self, metrics: &mut Vec<Metric>) {
-        let figures = self.figures();
-        for (place, count) in [("redis", figures.remote), ("process", figures.local)] {
+        let counts = self.counts();
+        for (place, count) in [("redis", counts.remote), ("process", counts.local)] {
             let help = "Calls counted against limits, by where.";
             let metric = Metric::counter("medcards_limit_decisions_total", help, count);
             metrics.push(metric.with_label("place", place));
         }
         let help = "Calls that a limit refused.";
-        let refused = Metric::counter("medcards_limit_refusals_total", help, figures.refused);
+        let refused = Metric::counter("medcards_limit_refusals_total", help, counts.refused);
         metrics.push(refused);
     }
 }
