@@ -17,6 +17,8 @@ pub(super) enum Failure {
     Refused,
     /// Nobody answered.
     Gone,
+    /// It answered that another node of its Cluster has the key.
+    Moved,
     /// It answered that it cannot serve now: it is a replica, loading, or without its primary.
     NotServing,
     /// It answered that it takes no writes now: its disk is full, or it misses its replicas.
@@ -67,6 +69,7 @@ impl Failure {
             "READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY" => {
                 Some(Self::NotServing)
             }
+            "MOVED" | "ASK" => Some(Self::Moved),
             "MISCONF" | "NOREPLICAS" => Some(Self::ReadOnly),
             "WRONGTYPE" => Some(Self::Unreadable),
             _ => None,
@@ -86,6 +89,10 @@ impl Failure {
             Self::Refused => (
                 ErrorKind::Unexpected,
                 "Redis refuses the command: is it older than 6.2?",
+            ),
+            Self::Moved => (
+                ErrorKind::Unavailable,
+                "another node of the Cluster takes over: wait for it, and address a Cluster as redis+cluster://",
             ),
             Self::Gone | Self::NotServing => (
                 ErrorKind::Unavailable,

@@ -312,6 +312,8 @@ impl Link {
                 let failure = Failure::of(&source);
                 match failure {
                     Failure::Gone | Failure::NotServing => self.doubt(line, "it failed"),
+                    // What the driver knows of the nodes is old. One server alone stays as it is.
+                    Failure::Moved if line.wire.is_cluster() => self.doubt(line, "a key moved"),
                     _ => line.answered(),
                 }
                 Err(failure.into_error(operation, source))
