@@ -7,9 +7,9 @@ use medcards_core::cache::{Cache, CacheEntry, Lifetime};
 use medcards_core::feedback::FeedbackKey;
 use medcards_core::testing::{ManualClock, SAMPLE_START, sample_feedback, sample_key};
 use medcards_core::time::{Clock, SystemClock};
-use redis::aio::MultiplexedConnection;
+use medcards_tests::redis::RedisServer;
 
-use super::server::{Server, until};
+use super::places::{connected, patient, process_on, raw, until};
 
 pub(super) const HOUR: Duration = Duration::from_hours(1);
 
@@ -41,11 +41,10 @@ fn hash(key: &FeedbackKey) -> String {
     format!("medcards:{{{}}}:feedback1", key.case_id)
 }
 
-async fn millis_left(raw: &mut MultiplexedConnection, key: &FeedbackKey) -> i64 {
+fn millis_left(raw: &mut redis::Connection, key: &FeedbackKey) -> i64 {
     redis::cmd("PTTL")
         .arg(hash(key))
-        .query_async(raw)
-        .await
+        .query(raw)
         .expect("the server runs")
 }
 
@@ -58,17 +57,20 @@ fn of_prompt(n: u32, prompt: u32) -> FeedbackKey {
 
 #[tokio::test]
 async fn an_entry_is_not_found_when_its_time_is_over_and_leaves() {
-    let server = Server::start(&[]).await;
+    let server = RedisServer::start();
     let clock = Arc::new(ManualClock::default());
-    let cache = RedisCache::new(server.redis().await, Arc::clone(&clock) as Arc<dyn Clock>);
-    let mut raw = server.raw().await;
+    let cache = RedisCache::new(
+        process_on(&server.url()).await,
+        Arc::clone(&clock) as Arc<dyn Clock>,
+    );
+    let mut raw = raw(&server);
     let (short, long) = (sample_key(1), of_prompt(1, 2));
     let at = |hours| SAMPLE_START + HOUR * hours;
     cache
         .put(short.clone(), entry_until("short", at(1)))
         .await
         .unwrap();
-    assert!((1..=3_600_000).contains(&millis_left(&mut raw, &short).await));
+    assert!((1..=3_600_000).contains(&millis_left(&mut raw, &short)));
     cache
         .put(long.clone(), entry_until("long", at(3)))
         .await
@@ -77,7 +79,7 @@ async fn an_entry_is_not_found_when_its_time_is_over_and_leaves() {
         .put(short.clone(), entry_until("short", at(1)))
         .await
         .unwrap();
-    let left = millis_left(&mut raw, &short).await;
+    let left = millis_left(&mut raw, &short);
     assert!(
         (7_200_000..=10_800_000).contains(&left),
         "as the longest: {left}"
@@ -98,7 +100,7 @@ async fn an_entry_is_not_found_when_its_time_is_over_and_leaves() {
         .await
         .unwrap();
     assert_eq!(
-        millis_left(&mut raw, &sample_key(2)).await,
+        millis_left(&mut raw, &sample_key(2)),
         -2,
         "it was not written"
     );
@@ -109,69 +111,55 @@ async fn an_entry_is_not_found_when_its_time_is_over_and_leaves() {
         .unwrap();
     let fields: Vec<String> = redis::cmd("HKEYS")
         .arg(hash(&short))
-        .query_async(&mut raw)
-        .await
+        .query(&mut raw)
         .unwrap();
     assert_eq!(fields.len(), 2, "{fields:?}");
 }
 
 #[tokio::test]
 async fn nothing_stays_without_an_end() {
-    let server = Server::start(&[]).await;
-    let cache = cache_on(server.redis().await);
+    let server = RedisServer::start();
+    let cache = cache_on(process_on(&server.url()).await);
     for n in 0..50 {
         cache.put(sample_key(n), entry("Words.")).await.unwrap();
     }
     cache.remove(&sample_key(1)).await.unwrap();
     cache.purge_case(sample_key(2).case_id).await.unwrap();
-    let mut raw = server.raw().await;
-    let keys: Vec<String> = redis::cmd("KEYS")
-        .arg("*")
-        .query_async(&mut raw)
-        .await
-        .unwrap();
+    let mut raw = raw(&server);
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut raw).unwrap();
     assert!(keys.len() >= 48);
     for key in keys {
-        let left: i64 = redis::cmd("PTTL")
-            .arg(&key)
-            .query_async(&mut raw)
-            .await
-            .unwrap();
+        let left: i64 = redis::cmd("PTTL").arg(&key).query(&mut raw).unwrap();
         assert!(left > 0, "{key} stays for ever");
     }
 }
 
 #[tokio::test]
 async fn a_case_does_not_grow_without_bound() {
-    let server = Server::start(&[]).await;
-    let cache = cache_on(server.redis().await);
-    let mut raw = server.raw().await;
+    let server = RedisServer::start();
+    let cache = cache_on(process_on(&server.url()).await);
+    let mut raw = raw(&server);
     for prompt in 0..600 {
         let key = of_prompt(1, prompt);
         cache.put(key.clone(), entry("Words.")).await.unwrap();
         assert!(text(&cache, &key).await.is_some(), "the newest is there");
-        let len: u32 = redis::cmd("HLEN")
-            .arg(hash(&key))
-            .query_async(&mut raw)
-            .await
-            .unwrap();
+        let len: u32 = redis::cmd("HLEN").arg(hash(&key)).query(&mut raw).unwrap();
         assert!(len <= 256, "{len} entries");
     }
-    assert!(millis_left(&mut raw, &sample_key(1)).await > 0);
+    assert!(millis_left(&mut raw, &sample_key(1)) > 0);
 }
 
 #[tokio::test]
 async fn what_cannot_be_read_is_a_miss_that_is_counted() {
-    let server = Server::start(&[]).await;
-    let cache = cache_on(server.redis().await);
-    let mut raw = server.raw().await;
+    let server = RedisServer::start();
+    let cache = cache_on(process_on(&server.url()).await);
+    let mut raw = raw(&server);
     let key = sample_key(1);
     cache.put(key.clone(), entry("Words.")).await.unwrap();
     let (field, good): (String, Vec<u8>) = {
         let mut all: Vec<(String, Vec<u8>)> = redis::cmd("HGETALL")
             .arg(hash(&key))
-            .query_async(&mut raw)
-            .await
+            .query(&mut raw)
             .unwrap();
         all.remove(0)
     };
@@ -183,8 +171,7 @@ async fn what_cannot_be_read_is_a_miss_that_is_counted() {
             .arg(hash(&key))
             .arg(&field)
             .arg(bad)
-            .exec_async(&mut raw)
-            .await
+            .exec(&mut raw)
             .unwrap();
         assert_eq!(text(&cache, &key).await, None);
         unreadable += 1;
@@ -196,8 +183,7 @@ async fn what_cannot_be_read_is_a_miss_that_is_counted() {
     redis::cmd("SET")
         .arg(hash(&key))
         .arg("else")
-        .exec_async(&mut raw)
-        .await
+        .exec(&mut raw)
         .unwrap();
     assert_eq!(
         cache.get(&key).await.unwrap_err().kind(),
@@ -207,8 +193,8 @@ async fn what_cannot_be_read_is_a_miss_that_is_counted() {
 
 #[tokio::test]
 async fn a_full_server_is_not_away() {
-    let server = Server::start(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]).await;
-    let redis = server.redis().await;
+    let server = RedisServer::start_with(&[("maxmemory", "1"), ("maxmemory-policy", "noeviction")]);
+    let redis = process_on(&server.url()).await;
     let cache = cache_on(redis.clone());
     for _ in 0..20 {
         let error = cache.put(sample_key(1), entry("Words.")).await.unwrap_err();
@@ -220,13 +206,11 @@ async fn a_full_server_is_not_away() {
 
 #[tokio::test]
 async fn a_server_that_hangs_is_waited_for_a_few_times_and_then_not_at_all() {
-    let server = Server::start(&[]).await;
-    let config = medcards_cache::RedisConfig::new(&server.url())
-        .unwrap()
-        .with_patience(Duration::from_millis(50));
-    let redis = medcards_cache::Redis::connect(config).await.unwrap();
+    let server = RedisServer::start();
+    let config = patient(&server.url()).with_patience(Duration::from_millis(50));
+    let redis = connected(config).await;
     let cache = cache_on(redis.clone());
-    server.signal("-STOP");
+    server.suspend();
     let mut kinds = Vec::new();
     for _ in 0..40 {
         kinds.push(cache.get(&sample_key(1)).await.unwrap_err().kind());
@@ -245,7 +229,7 @@ async fn a_server_that_hangs_is_waited_for_a_few_times_and_then_not_at_all() {
     let counts = redis.counts();
     assert_eq!(counts.opened, 1);
     assert_eq!(counts.refused as usize, away);
-    server.signal("-CONT");
+    server.resume();
     until("it is found again", async || {
         cache.get(&sample_key(1)).await.is_ok()
     })
@@ -254,23 +238,18 @@ async fn a_server_that_hangs_is_waited_for_a_few_times_and_then_not_at_all() {
 
 #[tokio::test]
 async fn a_server_that_forgot_the_scripts_is_told_them_again() {
-    let server = Server::start(&[]).await;
-    let cache = cache_on(server.redis().await);
-    let mut raw = server.raw().await;
+    let server = RedisServer::start();
+    let cache = cache_on(process_on(&server.url()).await);
+    let mut raw = raw(&server);
     for n in 1..=3 {
-        redis::cmd("SCRIPT")
-            .arg("FLUSH")
-            .exec_async(&mut raw)
-            .await
-            .unwrap();
+        redis::cmd("SCRIPT").arg("FLUSH").exec(&mut raw).unwrap();
         let words = format!("Words {n}.");
         cache.put(sample_key(n), entry(&words)).await.unwrap();
         assert_eq!(text(&cache, &sample_key(n)).await, Some(words));
     }
     let stats: String = redis::cmd("INFO")
         .arg("commandstats")
-        .query_async(&mut raw)
-        .await
+        .query(&mut raw)
         .unwrap();
     let calls_of = |name: &str| {
         let name = format!("cmdstat_{name}:calls=");
@@ -289,8 +268,8 @@ async fn a_server_that_forgot_the_scripts_is_told_them_again() {
 
 #[tokio::test]
 async fn dropped_calls_disturb_no_other() {
-    let server = Server::start(&[]).await;
-    let cache = cache_on(server.redis().await);
+    let server = RedisServer::start();
+    let cache = cache_on(process_on(&server.url()).await);
     for n in 0..200 {
         cache
             .put(sample_key(n), entry(&format!("Words {n}.")))
@@ -311,8 +290,8 @@ async fn dropped_calls_disturb_no_other() {
 
 #[tokio::test]
 async fn what_is_counted_is_what_happened() {
-    let server = Server::start(&[]).await;
-    let cache = cache_on(server.redis().await);
+    let server = RedisServer::start();
+    let cache = cache_on(process_on(&server.url()).await);
     cache.put(sample_key(1), entry("Words.")).await.unwrap();
     cache
         .put(sample_key(2), entry(&"Words again. ".repeat(500)))

@@ -1,52 +1,44 @@
-//! The conformance suite on Redis, with a server for each check.
+//! The conformance suite of caches on each kind of Redis.
 
 use std::sync::Arc;
 
-use medcards_cache::{MokaCache, RedisCache, TieredCache};
+use medcards_cache::{MokaCache, Redis, RedisCache, TieredCache};
 use medcards_core::time::SystemClock;
 
 use super::cache::cache_on;
-use super::server::Server;
+use super::places::on_every_kind;
+
+pub(super) type Tiered = TieredCache<MokaCache, RedisCache>;
 
 pub(super) fn moka() -> MokaCache {
     MokaCache::builder(Arc::new(SystemClock::new())).build()
 }
 
+pub(super) fn tiered_on(redis: Redis) -> Tiered {
+    TieredCache::new(moka(), cache_on(redis))
+}
+
 mod far {
     use super::*;
 
-    async fn fresh_cache() -> (RedisCache, Server) {
-        let server = Server::start(&[]).await;
-        (cache_on(server.redis().await), server)
+    type Made = (RedisCache, ());
+
+    async fn make(redis: Redis) -> Made {
+        (cache_on(redis), ())
     }
 
-    medcards_core::cache_conformance!(fresh_cache);
+    on_every_kind!(cache_conformance);
 }
 
+/// Beside another process that shares the far cache.
 mod tiered {
     use super::*;
 
-    async fn fresh_cache() -> (TieredCache<MokaCache, RedisCache>, Server) {
-        let server = Server::start(&[]).await;
-        let far = cache_on(server.redis().await);
-        (TieredCache::new(moka(), far), server)
+    type Made = (Tiered, Tiered);
+
+    async fn make(redis: Redis) -> Made {
+        (tiered_on(redis.clone()), tiered_on(redis))
     }
 
-    medcards_core::cache_conformance!(fresh_cache);
-}
-
-/// Beside another process that has the same server.
-mod tiered_beside_another {
-    use super::*;
-
-    type Tiered = TieredCache<MokaCache, RedisCache>;
-
-    async fn fresh_cache() -> (Tiered, (Tiered, Server)) {
-        let server = Server::start(&[]).await;
-        let one = TieredCache::new(moka(), cache_on(server.redis().await));
-        let other = TieredCache::new(moka(), cache_on(server.redis().await));
-        (one, (other, server))
-    }
-
-    medcards_core::cache_conformance!(fresh_cache);
+    on_every_kind!(cache_conformance);
 }

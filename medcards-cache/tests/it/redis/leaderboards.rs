@@ -16,20 +16,22 @@ use medcards_core::testing::{sample_answer, sample_record, sample_user_id};
 use medcards_core::time::{Clock, SystemClock};
 use medcards_core::user::{User, UserKind, UserStore};
 use medcards_core::{ErrorKind, Timestamp};
+use medcards_tests::redis::RedisServer;
 
-use super::server::{Server, until};
+use super::places::{process_on, raw, until};
 
 mod conformance {
-    use medcards_cache::RedisLeaderboards;
+    use medcards_cache::{Redis, RedisLeaderboards};
 
-    use super::Server;
+    use super::super::places::on_every_kind;
 
-    async fn make() -> (RedisLeaderboards, Server) {
-        let server = Server::start(&[]).await;
-        (RedisLeaderboards::new(server.redis().await), server)
+    type Made = (RedisLeaderboards, ());
+
+    async fn make(redis: Redis) -> Made {
+        (RedisLeaderboards::new(redis), ())
     }
 
-    medcards_core::leaderboard_conformance!(make);
+    on_every_kind!(leaderboard_conformance);
 }
 
 const WORKS: &str = "a server that runs does as it is asked";
@@ -153,29 +155,28 @@ fn all_time() -> Board {
 }
 
 /// The keys of the server but for those of the connection itself.
-async fn keys(server: &Server) -> Vec<String> {
-    let mut raw = server.raw().await;
+async fn keys(server: &RedisServer) -> Vec<String> {
+    let mut raw = raw(server);
     let keys: Vec<String> = redis::cmd("KEYS")
         .arg("*{boards}*")
-        .query_async(&mut raw)
-        .await
+        .query(&mut raw)
         .expect(WORKS);
     keys
 }
 
-async fn run<T: redis::FromRedisValue>(server: &Server, command: &[&str]) -> T {
-    let mut raw = server.raw().await;
+async fn run<T: redis::FromRedisValue>(server: &RedisServer, command: &[&str]) -> T {
+    let mut raw = raw(server);
     let mut sent = redis::cmd(command[0]);
     sent.arg(&command[1..]);
-    sent.query_async(&mut raw).await.expect(WORKS)
+    sent.query(&mut raw).expect(WORKS)
 }
 
 /// The whole promise: whatever the server loses, and whoever feeds it, the boards come to say what
 /// the log says.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn boards_say_what_the_log_says_whatever_redis_loses() {
-    let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
-    let boards = || async { Arc::new(RedisLeaderboards::new(server.redis().await)) };
+    let server = RedisServer::start_with(&[("appendonly", "yes")]);
+    let boards = || async { Arc::new(RedisLeaderboards::new(process_on(&server.url()).await)) };
     // Each with a connection of its own, as two processes.
     let (one, two) = (boards().await, boards().await);
     let school = School::new().await;
@@ -194,11 +195,12 @@ async fn boards_say_what_the_log_says_whatever_redis_loses() {
     until("the work goes on", async || position(&*one).await != before).await;
     server.kill();
     school.answers(16_000..18_000).await;
-    server.run().await;
+    server.start_again();
     until("all is counted after a crash", has_all).await;
     server.kill();
-    std::fs::remove_dir_all(server.dir().join("appendonlydir")).expect("it has written one");
-    server.run().await;
+    std::fs::remove_dir_all(server.data_folder().join("appendonlydir"))
+        .expect("it has written one");
+    server.start_again();
     school.answers(18_000..20_000).await;
     until("all is counted after a loss", has_all).await;
 
@@ -211,8 +213,8 @@ async fn boards_say_what_the_log_says_whatever_redis_loses() {
 /// One that nobody gains a point on any more is noticed by looking, any other by the next point.
 #[tokio::test]
 async fn the_loss_of_one_board_is_noticed_and_mended() {
-    let server = Server::start(&[]).await;
-    let boards = Arc::new(RedisLeaderboards::new(server.redis().await));
+    let server = RedisServer::start();
+    let boards = Arc::new(RedisLeaderboards::new(process_on(&server.url()).await));
     let school = School::new().await;
     school.answers(0..2_000).await;
     let feed = school.feed(&boards);
@@ -251,8 +253,8 @@ async fn the_loss_of_one_board_is_noticed_and_mended() {
 
 #[tokio::test]
 async fn the_loss_of_the_hash_is_noticed_and_mended() {
-    let server = Server::start(&[]).await;
-    let boards = Arc::new(RedisLeaderboards::new(server.redis().await));
+    let server = RedisServer::start();
+    let boards = Arc::new(RedisLeaderboards::new(process_on(&server.url()).await));
     let school = School::new().await;
     school.answers(0..500).await;
     let feed = school.feed(&boards);
@@ -269,8 +271,8 @@ async fn the_loss_of_the_hash_is_noticed_and_mended() {
 
 #[tokio::test]
 async fn boards_of_a_week_expire_and_those_of_all_time_do_not() {
-    let server = Server::start(&[]).await;
-    let boards = Arc::new(RedisLeaderboards::new(server.redis().await));
+    let server = RedisServer::start();
+    let boards = Arc::new(RedisLeaderboards::new(process_on(&server.url()).await));
     let school = School::new().await;
     school.answers(0..500).await;
     carry_all(&school.feed(&boards)).await;
@@ -295,8 +297,8 @@ async fn boards_of_a_week_expire_and_those_of_all_time_do_not() {
 
 #[tokio::test]
 async fn a_rebuild_leaves_nothing_of_the_old_boards() {
-    let server = Server::start(&[]).await;
-    let boards = Arc::new(RedisLeaderboards::new(server.redis().await));
+    let server = RedisServer::start();
+    let boards = Arc::new(RedisLeaderboards::new(process_on(&server.url()).await));
     let school = School::new().await;
     school.answers(0..500).await;
     let feed = school.feed(&boards);
@@ -316,8 +318,8 @@ async fn a_rebuild_leaves_nothing_of_the_old_boards() {
 /// A script that fails midway is not undone, so it must fail before it begins.
 #[tokio::test]
 async fn a_batch_that_fails_changes_nothing() {
-    let server = Server::start(&[]).await;
-    let boards = RedisLeaderboards::new(server.redis().await);
+    let server = RedisServer::start();
+    let boards = RedisLeaderboards::new(process_on(&server.url()).await);
     let progress = boards.begin_rebuild().await.expect(WORKS);
     let edition = progress.next.expect("it was begun").edition;
     let week = Week::of(now());
@@ -348,8 +350,8 @@ async fn a_batch_that_fails_changes_nothing() {
 
 #[tokio::test]
 async fn a_server_without_room_refuses_gains_whole_and_takes_them_later() {
-    let server = Server::start(&["--maxmemory-policy", "noeviction"]).await;
-    let boards = Arc::new(RedisLeaderboards::new(server.redis().await));
+    let server = RedisServer::start_with(&[("maxmemory-policy", "noeviction")]);
+    let boards = Arc::new(RedisLeaderboards::new(process_on(&server.url()).await));
     let school = School::new().await;
     school.answers(0..1_000).await;
     let feed = school.feed(&boards);
@@ -369,8 +371,8 @@ async fn a_server_without_room_refuses_gains_whole_and_takes_them_later() {
 
 #[tokio::test]
 async fn reads_go_on_without_redis() {
-    let mut server = Server::start(&[]).await;
-    let far = Arc::new(RedisLeaderboards::new(server.redis().await));
+    let server = RedisServer::start();
+    let far = Arc::new(RedisLeaderboards::new(process_on(&server.url()).await));
     let school = School::new().await;
     school.answers(0..1_000).await;
     carry_all(&school.feed(&far)).await;

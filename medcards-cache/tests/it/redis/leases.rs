@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use medcards_cache::RedisLeases;
+use medcards_core::ErrorKind;
 use medcards_core::lease::{FeedbackLeases, LeaseEnd, LeaseHold, LeaseState, LeaseTurn};
 use medcards_core::testing::{sample_feedback, sample_key};
 use medcards_tests::redis::RedisServer;
@@ -11,46 +12,19 @@ use tokio::time::timeout;
 use super::places::within;
 use super::server::until;
 
-mod conformance_on_server {
+mod conformance {
     use medcards_cache::{Redis, RedisLeases};
     use medcards_core::conformance::leases::LEASE_TTL;
 
-    use super::super::places::on_server;
+    use super::super::places::on_every_kind;
 
-    async fn make() -> (RedisLeases, Redis) {
-        let redis = on_server().await;
-        (RedisLeases::new(&redis).with_ttl(LEASE_TTL), redis)
+    type Made = (RedisLeases, ());
+
+    async fn make(redis: Redis) -> Made {
+        (RedisLeases::new(&redis).with_ttl(LEASE_TTL), ())
     }
 
-    medcards_core::lease_conformance!(make);
-}
-
-mod conformance_on_sentinels {
-    use medcards_cache::{Redis, RedisLeases};
-    use medcards_core::conformance::leases::LEASE_TTL;
-
-    use super::super::places::on_sentinels;
-
-    async fn make() -> (RedisLeases, Redis) {
-        let redis = on_sentinels().await;
-        (RedisLeases::new(&redis).with_ttl(LEASE_TTL), redis)
-    }
-
-    medcards_core::lease_conformance!(make);
-}
-
-mod conformance_on_cluster {
-    use medcards_cache::{Redis, RedisLeases};
-    use medcards_core::conformance::leases::LEASE_TTL;
-
-    use super::super::places::on_cluster;
-
-    async fn make() -> (RedisLeases, Redis) {
-        let redis = on_cluster().await;
-        (RedisLeases::new(&redis).with_ttl(LEASE_TTL), redis)
-    }
-
-    medcards_core::lease_conformance!(make);
+    on_every_kind!(lease_conformance);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,7 +100,8 @@ async fn an_end_that_another_version_wrote_is_an_error_and_not_a_feedback() {
     assert_eq!(seen.state, LeaseState::Ended(end));
     let name = server.command(&["KEYS", "leases:*:lease:*"]);
     server.command(&["HSET", name.trim(), "end", "\u{fe}\u{fe}\u{fe}"]);
-    assert!(leases.follow(&key, lease.fence, 0).await.is_err());
+    let error = leases.follow(&key, lease.fence, 0).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }
 
 /// An hour: a lease that nobody holds does not run out while a test waits.

@@ -2,15 +2,20 @@ use std::time::Duration;
 
 use medcards_cache::{Redis, RedisConfig};
 use medcards_core::ErrorKind;
+use medcards_core::cache::Cache;
+use medcards_core::testing::sample_key;
+use medcards_tests::redis::{RedisCluster, RedisServer, fresh_namespace};
 
-use super::server::{Server, patient, until};
+use super::cache::cache_on;
+use super::places::{patient, process_on, raw, until, within};
 
 #[tokio::test]
 async fn it_starts_without_a_server_and_finds_it_later() {
-    let mut server = Server::prepared(&[]);
-    let redis = server.redis().await;
+    let server = RedisServer::start();
+    server.kill();
+    let redis = process_on(&server.url()).await;
     assert!(redis.is_away());
-    server.run().await;
+    server.start_again();
     until("it is connected", async || !redis.is_away()).await;
     let counts = redis.counts();
     assert!(counts.degraded_us > 0 && !counts.is_away);
@@ -19,7 +24,7 @@ async fn it_starts_without_a_server_and_finds_it_later() {
 
 #[tokio::test]
 async fn a_wrong_password_is_told_at_once() {
-    let server = Server::start(&["--requirepass", "right"]).await;
+    let server = RedisServer::start_with(&[("requirepass", "right")]);
     let host = format!("127.0.0.1:{}", server.port());
     for login in ["", ":wrong@", "nobody:right@"] {
         let config = RedisConfig::new(&format!("redis://{login}{host}")).unwrap();
@@ -35,28 +40,28 @@ async fn a_wrong_password_is_told_at_once() {
 
 #[tokio::test]
 async fn processes_are_counted_and_leave() {
-    let server = Server::start(&[]).await;
-    let first = server.redis().await;
-    let second = server.redis().await;
+    let server = RedisServer::start();
+    let first = process_on(&server.url()).await;
+    let second = process_on(&server.url()).await;
     until("both are seen", async || second.processes() == 2).await;
     second.close().await;
     drop(second);
     // Whoever comes next is told by the server, and sees one fewer.
-    let third = server.redis().await;
+    let third = process_on(&server.url()).await;
     until("the second is gone", async || third.processes() == 2).await;
     drop(first);
 }
 
 #[tokio::test]
 async fn another_namespace_is_another_world() {
-    let server = Server::start(&[]).await;
-    let ours = server.redis().await;
+    let server = RedisServer::start();
+    let ours = process_on(&server.url()).await;
     let theirs = Redis::connect(patient(&server.url()).with_namespace("theirs"))
         .await
         .unwrap();
-    let mut raw = server.raw().await;
+    let mut raw = raw(&server);
     until("both have said so", async || {
-        let count: u64 = redis::cmd("DBSIZE").query_async(&mut raw).await.unwrap();
+        let count: u64 = redis::cmd("DBSIZE").query(&mut raw).unwrap();
         count == 2
     })
     .await;
@@ -65,14 +70,14 @@ async fn another_namespace_is_another_world() {
 
 #[tokio::test]
 async fn it_is_given_up_when_it_dies_and_found_again() {
-    let mut server = Server::start(&[]).await;
-    let redis = server.redis().await;
+    let server = RedisServer::start();
+    let redis = process_on(&server.url()).await;
     assert!(!redis.is_away());
     for round in 1..=2 {
         server.kill();
         // The heartbeat notices, if nothing else does.
         until("it is given up", async || redis.is_away()).await;
-        server.run().await;
+        server.start_again();
         until("it is found again", async || !redis.is_away()).await;
         assert_eq!(redis.counts().opened, round);
     }
@@ -80,19 +85,15 @@ async fn it_is_given_up_when_it_dies_and_found_again() {
 
 #[tokio::test]
 async fn a_closed_connection_stays_closed() {
-    let server = Server::start(&[]).await;
-    let redis = server.redis().await;
+    let server = RedisServer::start();
+    let redis = process_on(&server.url()).await;
     let other = redis.clone();
     redis.close().await;
     redis.close().await;
     assert!(other.is_away());
-    let mut raw = server.raw().await;
+    let mut raw = raw(&server);
     until("the server sees nobody else", async || {
-        let clients: String = redis::cmd("CLIENT")
-            .arg("LIST")
-            .query_async(&mut raw)
-            .await
-            .unwrap();
+        let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut raw).unwrap();
         clients.lines().count() == 1
     })
     .await;
@@ -100,18 +101,14 @@ async fn a_closed_connection_stays_closed() {
 
 #[tokio::test]
 async fn the_last_handle_takes_the_connection_with_it() {
-    let server = Server::start(&[]).await;
-    let redis = server.redis().await;
+    let server = RedisServer::start();
+    let redis = process_on(&server.url()).await;
     drop(redis.clone());
     assert!(!redis.is_away());
     drop(redis);
-    let mut raw = server.raw().await;
+    let mut raw = raw(&server);
     until("the server sees nobody else", async || {
-        let clients: String = redis::cmd("CLIENT")
-            .arg("LIST")
-            .query_async(&mut raw)
-            .await
-            .unwrap();
+        let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut raw).unwrap();
         clients.lines().count() == 1
     })
     .await;
@@ -119,18 +116,36 @@ async fn the_last_handle_takes_the_connection_with_it() {
 
 #[tokio::test]
 async fn a_replica_is_not_taken_for_a_primary() {
-    let primary = Server::start(&[]).await;
-    let replica = Server::start(&["--replicaof", "127.0.0.1", &primary.port().to_string()]).await;
-    let redis = replica.redis().await;
+    let primary = RedisServer::start();
+    let replica =
+        RedisServer::start_with(&[("replicaof", &format!("127.0.0.1 {}", primary.port()))]);
+    let redis = process_on(&replica.url()).await;
     assert!(redis.is_away());
-    let mut raw = replica.raw().await;
+    let mut raw = raw(&replica);
     redis::cmd("REPLICAOF")
         .arg("NO")
         .arg("ONE")
-        .exec_async(&mut raw)
-        .await
+        .exec(&mut raw)
         .unwrap();
     until("it was promoted", async || !redis.is_away()).await;
+}
+
+/// Of the keys of a Cluster one node has some. The others are not a reason to give it up.
+#[tokio::test]
+async fn a_node_that_is_taken_for_a_server_says_what_it_is() {
+    let node = RedisCluster::shared().primaries()[0];
+    let redis = within(&node.url(), &fresh_namespace()).await;
+    let cache = cache_on(redis.clone());
+    let mut moved = 0;
+    for n in 0..30 {
+        if let Err(error) = cache.get(&sample_key(n)).await {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(error.to_string().contains("redis+cluster://"), "{error}");
+            moved += 1;
+        }
+    }
+    assert!((1..30).contains(&moved), "{moved}");
+    assert!(!redis.is_away());
 }
 
 #[test]
@@ -191,73 +206,6 @@ async fn settings_that_cannot_work_are_refused() {
         let error = Redis::connect(config).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
-}
-
-#[cfg(feature = "redis-tls")]
-#[tokio::test]
-async fn tls_is_spoken_with_who_can_prove_their_name() {
-    let mut server = Server::prepared(&[]);
-    let dir = server.dir();
-    let openssl = |arguments: &[&str]| {
-        let output = std::process::Command::new("openssl")
-            .args(arguments)
-            .current_dir(&dir)
-            .output()
-            .expect("openssl is installed");
-        assert!(output.status.success(), "{output:?}");
-    };
-    let key = [
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-    ];
-    openssl(
-        &[
-            &["req", "-x509", "-subj", "/CN=tests", "-days", "2"],
-            &key[..],
-            &["-keyout", "ca.key", "-out", "ca.pem"],
-        ]
-        .concat(),
-    );
-    openssl(
-        &[
-            &["req", "-x509", "-subj", "/CN=server", "-days", "2"],
-            &key[..],
-            &["-CA", "ca.pem", "-CAkey", "ca.key"],
-            &["-addext", "subjectAltName=IP:127.0.0.1"],
-            &["-addext", "basicConstraints=critical,CA:FALSE"],
-            &["-keyout", "server.key", "-out", "server.pem"],
-        ]
-        .concat(),
-    );
-    let path = |name: &str| dir.join(name).display().to_string();
-    let (cert, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
-    server.speak_tls(&[
-        "--tls-cert-file",
-        &cert,
-        "--tls-key-file",
-        &key,
-        "--tls-ca-cert-file",
-        &ca,
-        "--tls-auth-clients",
-        "no",
-    ]);
-    server.run().await;
-    let url = server.url().replace("redis://", "rediss://");
-    let trusting = Redis::connect(patient(&format!("{url}?ca={ca}")))
-        .await
-        .unwrap();
-    assert!(!trusting.is_away());
-    until("it counts itself", async || trusting.counts().commands > 0).await;
-    assert_eq!(trusting.counts().failures, 0);
-    let error = Redis::connect(patient(&url)).await.unwrap_err();
-    assert_eq!(
-        error.kind(),
-        ErrorKind::Denied,
-        "nobody vouches for it: {error}"
-    );
 }
 
 #[cfg(not(feature = "redis-tls"))]

@@ -7,7 +7,8 @@ mod leases;
 mod limiter;
 mod link;
 mod places;
-mod server;
 mod sessions;
 mod spend;
 mod tiered;
+#[cfg(feature = "redis-tls")]
+mod tls;

@@ -9,38 +9,41 @@ use medcards_core::session::{Session, SessionKey, SessionStore};
 use medcards_core::testing::{FaultPlan, Faulty, Operation, SAMPLE_START, sample_user_id};
 use medcards_core::user::UserKind;
 use medcards_core::{ErrorKind, Result, Timestamp, UserId};
+use medcards_tests::redis::RedisServer;
 use tokio::sync::Semaphore;
 
-use super::server::{Server, patient, until};
+use super::places::{connected, patient, process_on, raw, until};
 
 /// The longest that a copy may be believed, as the docs have it.
 const RECHECK_MS: i64 = 5 * 60 * 1_000;
 
 mod conformance {
-    use medcards_cache::RedisSessions;
-    use medcards_core::memory::MemoryStore;
-
-    use super::super::server::Server;
-
-    async fn make() -> (RedisSessions<MemoryStore>, Server) {
-        let server = Server::start(&[]).await;
-        let redis = server.redis().await;
-        (RedisSessions::new(MemoryStore::new(), redis), server)
-    }
-
-    medcards_core::session_conformance!(make);
-}
-
-mod conformance_without_redis {
     use medcards_cache::{Redis, RedisSessions};
     use medcards_core::memory::MemoryStore;
 
-    use super::super::server::{Server, patient};
+    use super::super::places::on_every_kind;
+
+    type Made = (RedisSessions<MemoryStore>, ());
+
+    async fn make(redis: Redis) -> Made {
+        (RedisSessions::new(MemoryStore::new(), redis), ())
+    }
+
+    on_every_kind!(session_conformance);
+}
+
+mod conformance_without_redis {
+    use medcards_cache::RedisSessions;
+    use medcards_core::memory::MemoryStore;
+
+    use super::super::places::process_on;
+
+    /// Where nobody listens, because only root could.
+    const NOWHERE: &str = "redis://127.0.0.1:1";
 
     async fn make() -> (RedisSessions<MemoryStore>, ()) {
-        let nowhere = Server::prepared(&[]).url();
-        let redis = Redis::connect(patient(&nowhere)).await;
-        let redis = redis.expect("it goes on without");
+        let redis = process_on(NOWHERE).await;
+        assert!(redis.is_away());
         (RedisSessions::new(MemoryStore::new(), redis), ())
     }
 
@@ -81,16 +84,15 @@ fn asked(plan: &FaultPlan) -> u64 {
 }
 
 /// The names of all keys, with the milliseconds after which each is gone.
-async fn keys(server: &Server) -> Vec<(String, i64)> {
-    let mut raw = server.raw().await;
+async fn keys(server: &RedisServer) -> Vec<(String, i64)> {
+    let mut raw = raw(server);
     let names: Vec<String> = redis::cmd("KEYS")
         .arg("*")
-        .query_async(&mut raw)
-        .await
+        .query(&mut raw)
         .expect("the server runs");
     let mut keys = Vec::new();
     for name in names.into_iter().filter(|name| name.ends_with(":session")) {
-        let left = redis::cmd("PTTL").arg(&name).query_async(&mut raw).await;
+        let left = redis::cmd("PTTL").arg(&name).query(&mut raw);
         keys.push((name, left.expect("the server runs")));
     }
     keys
@@ -98,11 +100,11 @@ async fn keys(server: &Server) -> Vec<(String, i64)> {
 
 #[tokio::test]
 async fn a_session_is_asked_of_the_store_once_for_all_handles() {
-    let server = Server::start(&[]).await;
+    let server = RedisServer::start();
     let (store, plan) = store();
     let handles = [
-        RedisSessions::new(store.clone(), server.redis().await),
-        RedisSessions::new(store, server.redis().await),
+        RedisSessions::new(store.clone(), process_on(&server.url()).await),
+        RedisSessions::new(store, process_on(&server.url()).await),
     ];
     begin(&handles[0], 1).await;
     for _ in 0..3 {
@@ -115,9 +117,9 @@ async fn a_session_is_asked_of_the_store_once_for_all_handles() {
 
 #[tokio::test]
 async fn a_use_that_moves_the_end_on_reaches_the_store() {
-    let server = Server::start(&[]).await;
+    let server = RedisServer::start();
     let (store, plan) = store();
-    let sessions = RedisSessions::new(store, server.redis().await);
+    let sessions = RedisSessions::new(store, process_on(&server.url()).await);
     begin(&sessions, 1).await;
     assert!(is_found(&sessions, 1).await);
     let later = SAMPLE_START + Duration::from_hours(2);
@@ -132,8 +134,8 @@ async fn a_use_that_moves_the_end_on_reaches_the_store() {
 
 #[tokio::test]
 async fn no_key_is_kept_for_longer_than_it_is_believed() {
-    let server = Server::start(&[]).await;
-    let sessions = RedisSessions::new(MemoryStore::new(), server.redis().await);
+    let server = RedisServer::start();
+    let sessions = RedisSessions::new(MemoryStore::new(), process_on(&server.url()).await);
     for n in 1..=3 {
         begin(&sessions, n).await;
         assert!(is_found(&sessions, n).await);
@@ -152,15 +154,12 @@ async fn no_key_is_kept_for_longer_than_it_is_believed() {
 
 #[tokio::test]
 async fn what_redis_forgets_is_asked_of_the_store_and_copied_again() {
-    let server = Server::start(&[]).await;
+    let server = RedisServer::start();
     let (store, plan) = store();
-    let sessions = RedisSessions::new(store, server.redis().await);
+    let sessions = RedisSessions::new(store, process_on(&server.url()).await);
     begin(&sessions, 1).await;
     assert!(is_found(&sessions, 1).await);
-    let mut raw = server.raw().await;
-    let flush = redis::cmd("FLUSHALL");
-    let flushed = flush.query_async::<()>(&mut raw).await;
-    flushed.expect("the server runs");
+    server.command(&["FLUSHALL"]);
     for _ in 0..3 {
         assert!(is_found(&sessions, 1).await);
     }
@@ -170,13 +169,13 @@ async fn what_redis_forgets_is_asked_of_the_store_and_copied_again() {
 /// One of another version, or one that somebody else damaged.
 #[tokio::test]
 async fn a_copy_that_cannot_be_read_is_a_miss_and_is_replaced() {
-    let server = Server::start(&[]).await;
+    let server = RedisServer::start();
     let (store, plan) = store();
-    let sessions = RedisSessions::new(store, server.redis().await);
+    let sessions = RedisSessions::new(store, process_on(&server.url()).await);
     begin(&sessions, 1).await;
     assert!(is_found(&sessions, 1).await);
     let (name, _) = keys(&server).await.remove(0);
-    let mut raw = server.raw().await;
+    let mut raw = raw(&server);
     for damage in [&b"\x09whatever"[..], b"\x01\xff", b""] {
         let before = asked(&plan);
         let set = redis::cmd("SET")
@@ -184,8 +183,7 @@ async fn a_copy_that_cannot_be_read_is_a_miss_and_is_replaced() {
             .arg(damage)
             .arg("PX")
             .arg(10_000)
-            .query_async::<()>(&mut raw)
-            .await;
+            .exec(&mut raw);
         set.expect("the server runs");
         for _ in 0..3 {
             assert!(is_found(&sessions, 1).await);
@@ -196,9 +194,9 @@ async fn a_copy_that_cannot_be_read_is_a_miss_and_is_replaced() {
 
 #[tokio::test]
 async fn a_store_that_fails_is_heard_of_and_a_copy_goes_on() {
-    let server = Server::start(&[]).await;
+    let server = RedisServer::start();
     let (store, plan) = store();
-    let sessions = RedisSessions::new(store, server.redis().await);
+    let sessions = RedisSessions::new(store, process_on(&server.url()).await);
     begin(&sessions, 1).await;
     begin(&sessions, 2).await;
     assert!(is_found(&sessions, 1).await);
@@ -217,10 +215,10 @@ async fn a_store_that_fails_is_heard_of_and_a_copy_goes_on() {
 
 #[tokio::test]
 async fn what_one_handle_revokes_no_other_finds() {
-    let server = Server::start(&[]).await;
+    let server = RedisServer::start();
     let store = MemoryStore::new();
-    let here = RedisSessions::new(store.clone(), server.redis().await);
-    let there = RedisSessions::new(store, server.redis().await);
+    let here = RedisSessions::new(store.clone(), process_on(&server.url()).await);
+    let there = RedisSessions::new(store, process_on(&server.url()).await);
     for n in 1..=30 {
         begin(&here, n).await;
         // Copied, unless it ended one that was copied.
@@ -283,20 +281,20 @@ impl SessionStore for Slow {
 
 #[tokio::test]
 async fn a_slow_reader_does_not_bring_back_what_was_revoked_meanwhile() {
-    let server = Server::start(&[]).await;
+    let server = RedisServer::start();
     let slow = Slow {
         store: MemoryStore::new(),
         reads: Arc::new(Semaphore::new(0)),
         answers: Arc::new(Semaphore::new(0)),
     };
-    let reader = RedisSessions::new(slow.clone(), server.redis().await);
+    let reader = RedisSessions::new(slow.clone(), process_on(&server.url()).await);
     begin(&reader, 1).await;
     let reading = {
         let reader = reader.clone();
         tokio::spawn(async move { is_found(&reader, 1).await })
     };
     drop(slow.reads.acquire().await.expect("it stays open"));
-    let other = RedisSessions::new(slow.store.clone(), server.redis().await);
+    let other = RedisSessions::new(slow.store.clone(), process_on(&server.url()).await);
     let revoked = other.revoke_session(user(), &key(1)).await;
     assert!(revoked.expect("it works"));
     slow.answers.add_permits(1);
@@ -307,9 +305,9 @@ async fn a_slow_reader_does_not_bring_back_what_was_revoked_meanwhile() {
 
 #[tokio::test]
 async fn sessions_go_on_while_redis_is_killed() {
-    let mut server = Server::start(&[]).await;
+    let server = RedisServer::start();
     let (store, plan) = store();
-    let sessions = RedisSessions::new(store, server.redis().await);
+    let sessions = RedisSessions::new(store, process_on(&server.url()).await);
     for n in 1..=2 {
         begin(&sessions, n).await;
         assert!(is_found(&sessions, n).await);
@@ -321,7 +319,7 @@ async fn sessions_go_on_while_redis_is_killed() {
     let revoked = sessions.revoke_session(user(), &key(1)).await;
     assert!(revoked.expect("the store has heard of it"));
     assert!(!is_found(&sessions, 1).await);
-    server.run().await;
+    server.start_again();
     until("Redis has been told", async || sessions.untold() == 0).await;
     assert!(!is_found(&sessions, 1).await);
     until("sessions are copied again", async || {
@@ -335,21 +333,20 @@ async fn sessions_go_on_while_redis_is_killed() {
 /// While Redis hangs, one process revokes a session of which Redis has a copy.
 #[tokio::test]
 async fn a_revocation_during_an_outage_holds_here_at_once_and_elsewhere_when_redis_is_back() {
-    let server = Server::start(&[]).await;
+    let server = RedisServer::start();
     let store = MemoryStore::new();
     let here = {
         // So that the outage is noticed.
         let config = patient(&server.url()).with_patience(Duration::from_millis(100));
-        let redis = medcards_cache::Redis::connect(config).await;
-        RedisSessions::new(store.clone(), redis.expect("the address is right"))
+        RedisSessions::new(store.clone(), connected(config).await)
     };
-    let there = RedisSessions::new(store, server.redis().await);
+    let there = RedisSessions::new(store, process_on(&server.url()).await);
     for n in 1..=4 {
         begin(&here, n).await;
         assert!(is_found(&here, n).await);
         assert!(is_found(&there, n).await);
     }
-    server.signal("-STOP");
+    server.suspend();
     let revoked = here.revoke_session(user(), &key(1)).await;
     assert!(revoked.expect("the store has heard of it"));
     assert!(!is_found(&here, 1).await);
@@ -364,7 +361,7 @@ async fn a_revocation_during_an_outage_holds_here_at_once_and_elsewhere_when_red
         assert!(!is_found(&here, n).await, "session {n}");
     }
     assert!(here.untold() > 0);
-    server.signal("-CONT");
+    server.resume();
     until("Redis has been told", async || here.untold() == 0).await;
     for n in 1..=4 {
         assert!(!is_found(&there, n).await, "session {n}");
@@ -376,28 +373,22 @@ async fn a_revocation_during_an_outage_holds_here_at_once_and_elsewhere_when_red
 #[tokio::test]
 async fn a_revocation_that_a_full_redis_refuses_holds_here_at_once_and_elsewhere_when_there_is_room()
  {
-    let server = Server::start(&[]).await;
-    let mut raw = server.raw().await;
-    let mut limit = async |bytes: u32| {
-        let mut set = redis::cmd("CONFIG");
-        set.arg("SET").arg("maxmemory").arg(bytes);
-        let done = set.query_async::<()>(&mut raw).await;
-        done.expect("the server runs");
-    };
+    let server = RedisServer::start();
+    let limit = |bytes: &str| server.command(&["CONFIG", "SET", "maxmemory", bytes]);
     let store = MemoryStore::new();
-    let here = RedisSessions::new(store.clone(), server.redis().await);
-    let there = RedisSessions::new(store, server.redis().await);
+    let here = RedisSessions::new(store.clone(), process_on(&server.url()).await);
+    let there = RedisSessions::new(store, process_on(&server.url()).await);
     for n in 1..=2 {
         begin(&here, n).await;
         assert!(is_found(&there, n).await);
     }
-    limit(1).await;
+    limit("1");
     let revoked = here.revoke_session(user(), &key(1)).await;
     assert!(revoked.expect("the store has heard of it"));
     assert_eq!(here.untold(), 1);
     assert!(!is_found(&here, 1).await);
     assert!(is_found(&here, 2).await);
-    limit(0).await;
+    limit("0");
     until("Redis has been told", async || here.untold() == 0).await;
     assert!(!is_found(&there, 1).await);
     assert!(!is_found(&here, 1).await);

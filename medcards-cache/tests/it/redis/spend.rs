@@ -14,52 +14,27 @@ use medcards_tests::redis::RedisServer;
 
 use super::places::{until, within};
 
+const WORKS: &str = "a ledger that is there does as it is asked";
+
 const DAY: Date = date(2026, 1, 15);
 
 const BUDGET: SpendBudget = SpendBudget {
     per_day: Some(MicroDollars::new(1_000)),
 };
 
-mod conformance_on_server {
+mod conformance {
     use medcards_cache::{Redis, RedisSpendLedger};
     use medcards_core::memory::MemoryStore;
 
-    use super::super::places::on_server;
+    use super::super::places::on_every_kind;
 
-    async fn make() -> (RedisSpendLedger<MemoryStore>, Redis) {
-        let redis = on_server().await;
-        (RedisSpendLedger::new(&redis, MemoryStore::new()), redis)
+    type Made = (RedisSpendLedger<MemoryStore>, ());
+
+    async fn make(redis: Redis) -> Made {
+        (RedisSpendLedger::new(&redis, MemoryStore::new()), ())
     }
 
-    medcards_core::ledger_conformance!(make);
-}
-
-mod conformance_on_sentinels {
-    use medcards_cache::{Redis, RedisSpendLedger};
-    use medcards_core::memory::MemoryStore;
-
-    use super::super::places::on_sentinels;
-
-    async fn make() -> (RedisSpendLedger<MemoryStore>, Redis) {
-        let redis = on_sentinels().await;
-        (RedisSpendLedger::new(&redis, MemoryStore::new()), redis)
-    }
-
-    medcards_core::ledger_conformance!(make);
-}
-
-mod conformance_on_cluster {
-    use medcards_cache::{Redis, RedisSpendLedger};
-    use medcards_core::memory::MemoryStore;
-
-    use super::super::places::on_cluster;
-
-    async fn make() -> (RedisSpendLedger<MemoryStore>, Redis) {
-        let redis = on_cluster().await;
-        (RedisSpendLedger::new(&redis, MemoryStore::new()), redis)
-    }
-
-    medcards_core::ledger_conformance!(make);
+    on_every_kind!(ledger_conformance);
 }
 
 type Ledger = RedisSpendLedger<MemoryStore>;
@@ -73,13 +48,13 @@ fn wish(micros: u64) -> Reservation {
 }
 
 async fn reserve(ledger: &Ledger, wish: &Reservation) -> bool {
-    ledger.reserve(wish, &BUDGET).await.unwrap() == ReserveOutcome::Granted
+    ledger.reserve(wish, &BUDGET).await.expect(WORKS) == ReserveOutcome::Granted
 }
 
 async fn settle(ledger: &Ledger, wish: &Reservation, micros: u64) {
     let cost = MicroDollars::new(micros);
     let row = settled_row(DAY, sample_key(1).model, sample_key(1).case_id, cost);
-    ledger.settle(wish.id, &row).await.unwrap();
+    ledger.settle(wish.id, &row).await.expect(WORKS);
 }
 
 async fn booked(ledger: &Ledger) -> u64 {
@@ -88,7 +63,7 @@ async fn booked(ledger: &Ledger) -> u64 {
         to: DAY,
         by_case: false,
     };
-    let rows = ledger.totals(&query).await.unwrap();
+    let rows = ledger.totals(&query).await.expect(WORKS);
     rows.iter().map(|row| row.cost.get()).sum()
 }
 
@@ -161,8 +136,8 @@ async fn without_redis_the_ledger_decides_and_what_it_booked_is_handed_in_later(
     );
     assert!(reserve(&ledger, &wish(850)).await);
     server.resume();
-    until("all is handed in", || ledger.pending() == 0).await;
-    until("Redis is back", || !redis.is_away()).await;
+    until("all is handed in", async || ledger.pending() == 0).await;
+    until("Redis is back", async || !redis.is_away()).await;
     // Redis has not seen the 850, which were set aside without it.
     let (_redis, other) = process(&server).await;
     assert!(!reserve(&other, &wish(851)).await);

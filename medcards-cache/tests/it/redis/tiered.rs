@@ -1,26 +1,25 @@
 use std::time::Duration;
 
-use medcards_cache::{MokaCache, RedisCache, TieredCache};
+use medcards_cache::{RedisCache, TieredCache};
 use medcards_core::ErrorKind;
 use medcards_core::cache::Cache;
 use medcards_core::feedback::{FeedbackKey, Tier};
 use medcards_core::testing::sample_key;
+use medcards_tests::redis::RedisServer;
 
 use super::cache::{cache_on, entry, text};
-use super::conformance::moka;
-use super::server::{Server, until};
-
-type Tiered = TieredCache<MokaCache, RedisCache>;
+use super::conformance::{Tiered, moka, tiered_on};
+use super::places::{process_on, raw, until};
 
 /// What another process has.
-async fn process(server: &Server) -> Tiered {
-    let tiered = TieredCache::new(moka(), cache_on(server.redis().await));
+pub(super) async fn process(url: &str) -> Tiered {
+    let tiered = tiered_on(process_on(url).await);
     // It begins to listen with an empty memory.
     until("it listens", async || tiered.removals_heard() > 0).await;
     tiered
 }
 
-async fn put(cache: &impl Cache, key: &FeedbackKey, text: &str) {
+pub(super) async fn put(cache: &impl Cache, key: &FeedbackKey, text: &str) {
     cache.put(key.clone(), entry(text)).await.expect("it works");
 }
 
@@ -31,8 +30,8 @@ async fn near_text(cache: &Tiered, key: &FeedbackKey) -> Option<String> {
 
 #[tokio::test]
 async fn what_one_process_puts_another_finds_and_keeps_nearby() {
-    let server = Server::start(&[]).await;
-    let (one, other) = (process(&server).await, process(&server).await);
+    let server = RedisServer::start();
+    let (one, other) = (process(&server.url()).await, process(&server.url()).await);
     put(&one, &sample_key(1), "Words.").await;
     let tier = async || other.get(&sample_key(1)).await.unwrap().map(|hit| hit.tier);
     assert_eq!(tier().await, Some(Tier::Remote));
@@ -52,8 +51,8 @@ async fn what_one_process_puts_another_finds_and_keeps_nearby() {
 
 #[tokio::test]
 async fn a_removal_reaches_every_process_both_ways() {
-    let server = Server::start(&[]).await;
-    let (one, other) = (process(&server).await, process(&server).await);
+    let server = RedisServer::start();
+    let (one, other) = (process(&server.url()).await, process(&server.url()).await);
     let clears = other.counts().near_clears;
     for (from, to) in [(&one, &other), (&other, &one)] {
         for n in 1..=3 {
@@ -87,13 +86,13 @@ async fn a_removal_reaches_every_process_both_ways() {
 
 #[tokio::test]
 async fn a_flush_reaches_every_process() {
-    let server = Server::start(&[]).await;
-    let (one, other) = (process(&server).await, process(&server).await);
+    let server = RedisServer::start();
+    let (one, other) = (process(&server.url()).await, process(&server.url()).await);
     put(&one, &sample_key(1), "Words.").await;
     assert!(text(&other, &sample_key(1)).await.is_some());
     let heard = other.removals_heard();
-    let mut raw = server.raw().await;
-    redis::cmd("FLUSHALL").exec_async(&mut raw).await.unwrap();
+    let mut raw = raw(&server);
+    redis::cmd("FLUSHALL").exec(&mut raw).unwrap();
     for cache in [&one, &other] {
         until("it is gone nearby", async || {
             cache.get_local(&sample_key(1)).is_none()
@@ -113,8 +112,8 @@ async fn a_flush_reaches_every_process() {
 
 #[tokio::test]
 async fn removed_words_do_not_come_back_with_the_server() {
-    let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
-    let (one, other) = (process(&server).await, process(&server).await);
+    let server = RedisServer::start_with(&[("appendonly", "yes")]);
+    let (one, other) = (process(&server.url()).await, process(&server.url()).await);
     let key = sample_key(1);
     put(&one, &key, "Old words.").await;
     assert!(text(&other, &key).await.is_some());
@@ -126,7 +125,7 @@ async fn removed_words_do_not_come_back_with_the_server() {
     // What others keep is theirs to put meanwhile, and is found nearby.
     put(&one, &sample_key(2), "Other words.").await;
     assert!(one.get_local(&sample_key(2)).is_some());
-    server.run().await;
+    server.start_again();
     until("the removal is carried out", async || {
         if let Ok(hit) = one.get(&key).await {
             assert!(hit.is_none(), "it came back");
@@ -148,8 +147,8 @@ async fn removed_words_do_not_come_back_with_the_server() {
 
 #[tokio::test]
 async fn who_cannot_hear_forgets_after_a_bounded_time_again_and_again() {
-    let mut server = Server::start(&[]).await;
-    let far = cache_on(server.redis().await);
+    let server = RedisServer::start();
+    let far = cache_on(process_on(&server.url()).await);
     let cache = TieredCache::with_stale_max(moka(), far, Duration::from_secs(1));
     until("it listens", async || cache.removals_heard() > 0).await;
     put(&cache, &sample_key(1), "Words.").await;
@@ -167,17 +166,13 @@ async fn who_cannot_hear_forgets_after_a_bounded_time_again_and_again() {
 
 #[tokio::test]
 async fn a_removal_that_a_failover_lost_is_repeated() {
-    let server = Server::start(&[]).await;
-    let (one, other) = (process(&server).await, process(&server).await);
+    let server = RedisServer::start();
+    let (one, other) = (process(&server.url()).await, process(&server.url()).await);
     let key = sample_key(1);
     put(&one, &key, "Old words.").await;
-    let mut raw = server.raw().await;
+    let mut raw = raw(&server);
     let hash = format!("medcards:{{{}}}:feedback1", key.case_id);
-    let dump: Vec<u8> = redis::cmd("DUMP")
-        .arg(&hash)
-        .query_async(&mut raw)
-        .await
-        .unwrap();
+    let dump: Vec<u8> = redis::cmd("DUMP").arg(&hash).query(&mut raw).unwrap();
     let sent = one.counts().removals_sent;
     one.remove(&key).await.unwrap();
     // As a replica would have it that did not hear of the removal.
@@ -188,15 +183,10 @@ async fn a_removal_that_a_failover_lost_is_repeated() {
         .arg(dump)
         .cmd("UNLINK")
         .arg("medcards:{removals}:1")
-        .exec_async(&mut raw)
-        .await
+        .exec(&mut raw)
         .unwrap();
     until("it is gone again", async || {
-        let is_there: bool = redis::cmd("EXISTS")
-            .arg(&hash)
-            .query_async(&mut raw)
-            .await
-            .unwrap();
+        let is_there: bool = redis::cmd("EXISTS").arg(&hash).query(&mut raw).unwrap();
         !is_there
     })
     .await;
@@ -212,15 +202,14 @@ async fn a_removal_that_a_failover_lost_is_repeated() {
 
 #[tokio::test]
 async fn removals_reach_others_through_a_full_server() {
-    let server = Server::start(&["--maxmemory-policy", "noeviction"]).await;
-    let (one, other) = (process(&server).await, process(&server).await);
+    let server = RedisServer::start_with(&[("maxmemory-policy", "noeviction")]);
+    let (one, other) = (process(&server.url()).await, process(&server.url()).await);
     put(&one, &sample_key(1), "Words.").await;
     assert!(text(&other, &sample_key(1)).await.is_some());
-    let mut raw = server.raw().await;
+    let mut raw = raw(&server);
     redis::cmd("CONFIG")
         .arg(("SET", "maxmemory", "1"))
-        .exec_async(&mut raw)
-        .await
+        .exec(&mut raw)
         .unwrap();
     one.remove(&sample_key(1)).await.unwrap();
     until("it is gone nearby", async || {
@@ -232,9 +221,9 @@ async fn removals_reach_others_through_a_full_server() {
 
 #[tokio::test]
 async fn a_put_that_nobody_waits_for_leaves_no_doubt() {
-    let server = Server::start(&[]).await;
-    let cache = process(&server).await;
-    server.signal("-STOP");
+    let server = RedisServer::start();
+    let cache = process(&server.url()).await;
+    server.suspend();
     let dropped = cache.put(sample_key(1), entry("Words."));
     tokio::select! {
         _ = dropped => panic!("the server hangs"),
@@ -245,7 +234,7 @@ async fn a_put_that_nobody_waits_for_leaves_no_doubt() {
         1,
         "it may have been carried out"
     );
-    server.signal("-CONT");
+    server.resume();
     until("it is known to be gone", async || {
         cache.counts().removals_pending == 0
     })
@@ -255,11 +244,11 @@ async fn a_put_that_nobody_waits_for_leaves_no_doubt() {
 
 #[tokio::test]
 async fn a_removal_that_nobody_waits_for_is_carried_out() {
-    let server = Server::start(&[]).await;
-    let (one, other) = (process(&server).await, process(&server).await);
+    let server = RedisServer::start();
+    let (one, other) = (process(&server.url()).await, process(&server.url()).await);
     put(&one, &sample_key(1), "Words.").await;
     assert!(text(&other, &sample_key(1)).await.is_some());
-    server.signal("-STOP");
+    server.suspend();
     let key = sample_key(1);
     let dropped = one.remove(&key);
     tokio::select! {
@@ -267,7 +256,7 @@ async fn a_removal_that_nobody_waits_for_is_carried_out() {
         () = tokio::time::sleep(Duration::from_millis(50)) => {}
     }
     assert!(one.get_local(&key).is_none());
-    server.signal("-CONT");
+    server.resume();
     until("the other heard of it", async || {
         other.get_local(&key).is_none()
     })
@@ -400,13 +389,13 @@ mod orders {
 
     #[tokio::test]
     async fn removed_words_stay_nowhere_in_whatever_order() {
-        let server = Server::start(&[]).await;
+        let server = RedisServer::start();
         let turns = Arc::new(watch::Sender::new(VecDeque::new()));
         let is_deaf = Arc::new(AtomicBool::new(false));
         let mut caches = Vec::new();
         for _ in 0..3 {
             let far = Ordered {
-                inner: cache_on(server.redis().await),
+                inner: cache_on(process_on(&server.url()).await),
                 turns: Arc::clone(&turns),
                 is_deaf: Arc::clone(&is_deaf),
             };

@@ -4,21 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use medcards_cache::{Redis, RedisRateLimiter};
+use medcards_cache::RedisRateLimiter;
 use medcards_core::limit::RateLimiter;
 use medcards_core::testing::ManualClock;
 use medcards_tests::redis::{RedisCluster, RedisServer, Sentinels};
 use redis::Commands;
 
-use super::{Remote, allowed, check, connected, counters, driven, limited, patient, raw, until};
+use super::super::places::{connected, patient, process_on, raw, until};
+use super::{Remote, allowed, check, counters, driven, limited};
 
 /// Short, so that a Redis that does not answer is soon given up.
 const SHORT_PATIENCE: Duration = Duration::from_millis(100);
 
 async fn of_three(url: &str, clock: &Arc<ManualClock>) -> RedisRateLimiter {
     let config = patient(url).with_patience(SHORT_PATIENCE);
-    let redis = Redis::connect(config).await.unwrap();
-    driven(redis, clock).with_processes(|| 3).build()
+    driven(connected(config).await, clock)
+        .with_processes(|| 3)
+        .build()
 }
 
 /// Calls until Redis decides.
@@ -145,10 +147,10 @@ async fn under_load_no_call_fails_and_the_bound_holds() {
 async fn the_share_is_by_the_processes_that_redis_saw() {
     let server = RedisServer::start();
     let clock = Arc::new(ManualClock::default());
-    let redis = Redis::connect(patient(&server.url())).await.unwrap();
+    let redis = process_on(&server.url()).await;
     let others = [
-        connected(&server.url()).await,
-        connected(&server.url()).await,
+        process_on(&server.url()).await,
+        process_on(&server.url()).await,
     ];
     until("all are seen", async || redis.processes() == 3).await;
     let limiter = driven(redis, &clock).build();
@@ -179,7 +181,7 @@ async fn a_redis_that_stands_still_fails_no_call_and_is_used_again_when_it_goes_
 async fn a_redis_that_lost_its_data_gives_the_quota_once_more() {
     let server = RedisServer::start();
     let clock = Arc::new(ManualClock::default());
-    let limiter = driven(connected(&server.url()).await, &clock).build();
+    let limiter = driven(process_on(&server.url()).await, &clock).build();
     let _remote = Remote(limiter.clone());
     let call = limited("client", "a", 30, 1);
     assert_eq!(allowed(&limiter, &call, 50).await, 30);
@@ -192,7 +194,7 @@ async fn a_redis_that_lost_its_data_gives_the_quota_once_more() {
 async fn a_redis_that_is_full_counts_nothing_by_halves() {
     let server = RedisServer::start();
     let clock = Arc::new(ManualClock::default());
-    let limiter = driven(connected(&server.url()).await, &clock).build();
+    let limiter = driven(process_on(&server.url()).await, &clock).build();
     let calls = [limited("client", "a", 30, 1), limited("route", "a", 30, 1)];
     let mut connection = raw(&server);
     let () = redis::cmd("CONFIG")
@@ -213,7 +215,7 @@ async fn a_redis_that_is_full_counts_nothing_by_halves() {
 async fn a_counter_that_something_else_wrote_over_fails_no_call() {
     let server = RedisServer::start();
     let clock = Arc::new(ManualClock::default());
-    let limiter = driven(connected(&server.url()).await, &clock).build();
+    let limiter = driven(process_on(&server.url()).await, &clock).build();
     let call = limited("client", "a", 5, 1);
     assert!(check(&limiter, &call).await.is_allowed);
     let mut connection = raw(&server);
@@ -228,7 +230,7 @@ async fn a_counter_that_something_else_wrote_over_fails_no_call() {
 async fn a_call_that_redis_counts_in_part_is_counted_all_or_not_at_all() {
     let server = RedisServer::start();
     let clock = Arc::new(ManualClock::default());
-    let limiter = driven(connected(&server.url()).await, &clock).build();
+    let limiter = driven(process_on(&server.url()).await, &clock).build();
     let broken = |limit, cost| limited("address", "broken", limit, cost);
     assert!(check(&limiter, &broken(5, 1)).await.is_allowed);
     let mut connection = raw(&server);

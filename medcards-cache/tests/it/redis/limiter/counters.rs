@@ -10,12 +10,13 @@ use medcards_core::testing::ManualClock;
 use medcards_tests::redis::RedisServer;
 use redis::Commands;
 
-use super::{HOUR, Remote, check, connected, counters, driven, limited, raw};
+use super::super::places::{process_on, raw};
+use super::{HOUR, Remote, check, counters, driven, limited};
 
 #[tokio::test]
 async fn every_counter_expires_when_nothing_of_it_weighs_any_more() {
     let server = RedisServer::start();
-    let limiter = RedisRateLimiter::new(connected(&server.url()).await);
+    let limiter = RedisRateLimiter::new(process_on(&server.url()).await);
     let _remote = Remote(limiter.clone());
     for (n, seconds) in [1, 7, 60, 3_600, 86_400].into_iter().enumerate() {
         let quota = Quota::new(3, Duration::from_secs(seconds)).unwrap();
@@ -54,7 +55,7 @@ async fn every_counter_expires_when_nothing_of_it_weighs_any_more() {
 #[tokio::test]
 async fn calls_that_count_nothing_leave_no_counter() {
     let server = RedisServer::start();
-    let limiter = RedisRateLimiter::new(connected(&server.url()).await);
+    let limiter = RedisRateLimiter::new(process_on(&server.url()).await);
     let _remote = Remote(limiter.clone());
     assert!(check(&limiter, &limited("x", "a", 3, 0)).await.is_allowed);
     assert!(!check(&limiter, &limited("x", "a", 3, 4)).await.is_allowed);
@@ -65,7 +66,7 @@ async fn calls_that_count_nothing_leave_no_counter() {
 #[tokio::test]
 async fn the_time_is_that_of_the_server() {
     let server = RedisServer::start();
-    let limiter = RedisRateLimiter::new(connected(&server.url()).await);
+    let limiter = RedisRateLimiter::new(process_on(&server.url()).await);
     let mut connection = raw(&server);
     let mut window = || -> u64 {
         let (seconds, _): (u64, u64) = redis::cmd("TIME").query(&mut connection).unwrap();
@@ -84,7 +85,7 @@ async fn the_time_is_that_of_the_server() {
 async fn a_server_that_forgot_the_script_is_sent_it_again() {
     let server = RedisServer::start();
     let clock = Arc::new(ManualClock::default());
-    let limiter = driven(connected(&server.url()).await, &clock).build();
+    let limiter = driven(process_on(&server.url()).await, &clock).build();
     let _remote = Remote(limiter.clone());
     let mut connection = raw(&server);
     let call = limited("x", "a", 3, 1);
@@ -103,7 +104,7 @@ async fn a_server_that_forgot_the_script_is_sent_it_again() {
 async fn decisions_are_those_of_the_limiter_in_memory() {
     let server = RedisServer::start();
     let clock = Arc::new(ManualClock::default());
-    let limiter = driven(connected(&server.url()).await, &clock).build();
+    let limiter = driven(process_on(&server.url()).await, &clock).build();
     let _remote = Remote(limiter.clone());
     let memory = MemoryRateLimiter::new(Arc::clone(&clock) as _);
     let mut random = fastrand::Rng::with_seed(7);

@@ -12,42 +12,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use medcards_cache::{Redis, RedisConfig, RedisRateLimiter, RedisRateLimiterBuilder};
+use medcards_cache::{Redis, RedisRateLimiter, RedisRateLimiterBuilder};
 use medcards_core::limit::{LimitDecision, LimitKey, LimitedCall, Quota, RateLimiter};
 use medcards_core::time::Clock;
-use medcards_tests::redis::RedisServer;
 
 const HOUR: Duration = Duration::from_hours(1);
-
-/// How long anything that is waited for may take on a busy machine.
-const WAIT_MAX: Duration = Duration::from_secs(60);
-
-/// Where Redis is well it must be Redis that decides, also on a machine that compiles.
-fn patient(url: &str) -> RedisConfig {
-    let config = RedisConfig::new(url).unwrap();
-    config.with_patience(Duration::from_secs(5))
-}
-
-async fn connected(url: &str) -> Redis {
-    Redis::connect(patient(url)).await.unwrap()
-}
-
-/// Waits until something is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let in_time = tokio::time::timeout(WAIT_MAX, wait).await;
-    assert!(in_time.is_ok(), "it never came to pass that {what}");
-}
-
-/// A connection of the test's own.
-fn raw(server: &RedisServer) -> redis::Connection {
-    let client = redis::Client::open(server.url()).unwrap();
-    client.get_connection().unwrap()
-}
 
 /// The counters of all quotas.
 fn counters(connection: &mut redis::Connection) -> Vec<String> {

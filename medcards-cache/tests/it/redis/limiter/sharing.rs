@@ -7,14 +7,15 @@ use medcards_core::limit::RateLimiter;
 use medcards_core::testing::ManualClock;
 use medcards_tests::redis::{RedisCluster, RedisServer};
 
-use super::{Remote, check, connected, driven, limited};
+use super::super::places::process_on;
+use super::{Remote, check, driven, limited};
 
 const PROCESSES: usize = 4;
 
 /// Limiters with connections of their own, as processes have.
 async fn processes(url: &str, clock: &Arc<ManualClock>) -> Vec<Remote> {
     let limiters =
-        (0..PROCESSES).map(|_| async { Remote(driven(connected(url).await, clock).build()) });
+        (0..PROCESSES).map(|_| async { Remote(driven(process_on(url).await, clock).build()) });
     join_all(limiters).await
 }
 

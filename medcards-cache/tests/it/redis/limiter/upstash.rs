@@ -4,20 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use medcards_cache::Redis;
 use medcards_core::Timestamp;
 use medcards_core::limit::{LimitKey, Quota, RateLimiter};
 use medcards_core::testing::ManualClock;
-use medcards_tests::redis::{RedisServer, fresh_namespace};
 use medcards_tests::upstash;
 
-use super::{Remote, driven, patient};
+use super::super::places::on_server;
+use super::{Remote, driven};
 
 #[tokio::test]
 async fn decisions_are_those_of_upstash() {
-    let config = patient(&RedisServer::shared().url()).with_namespace(fresh_namespace());
     let clock = Arc::new(ManualClock::default());
-    let limiter = driven(Redis::connect(config).await.unwrap(), &clock).build();
+    let limiter = driven(on_server().await, &clock).build();
     let _remote = Remote(limiter.clone());
     let (mut calls, mut refused) = (HashMap::<_, u32>::new(), 0);
     for call in upstash::calls() {
