@@ -6,6 +6,7 @@ mod leaderboards;
 mod leases;
 mod limiter;
 mod link;
+mod lost;
 mod places;
 mod sessions;
 mod spend;
