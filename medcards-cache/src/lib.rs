@@ -20,6 +20,8 @@
 //! | time of an entry | its own [`keep_until`](medcards_core::cache::Lifetime::keep_until), looked at once a minute |
 #![cfg_attr(feature = "redis", doc = include_str!("redis/about.md"))]
 
+#[cfg(feature = "redis")]
+mod lock;
 #[cfg(feature = "moka")]
 mod moka;
 #[cfg(feature = "redis")]

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -15,9 +15,11 @@ use uuid::Uuid;
 
 use super::RedisConfig;
 use super::counts::RedisCounts;
+use super::duration::{jittered, micros};
 use super::failure::Failure;
 use super::processes;
 use super::wire::{ScriptWire, Wire};
+use crate::lock::lock;
 
 /// How many calls in a row may go without an answer before Redis is taken to be away. A stumble of
 /// the network costs one or two; each call to a server that hangs costs its patience.
@@ -148,7 +150,7 @@ impl Redis {
     /// A dropped future leaves it closed.
     pub async fn close(&self) {
         if let Some(tasks) = self.tasks.upgrade() {
-            tasks.running().abort_all();
+            lock(&tasks.running).abort_all();
         }
         let Some(line) = self.link.close() else {
             return;
@@ -165,7 +167,7 @@ impl Redis {
         let tally = &self.link.tally;
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let latency = tally.latency.counts();
-        let away_since = *self.link.away_since();
+        let away_since = *lock(&self.link.away_since);
         let away_us = away_since.map_or(0, |since| micros(since.elapsed()));
         RedisCounts {
             commands: latency.count,
@@ -221,7 +223,7 @@ impl Redis {
         let Some(tasks) = self.tasks.upgrade() else {
             return;
         };
-        let mut running = tasks.running();
+        let mut running = lock(&tasks.running);
         while running.try_join_next().is_some() {}
         if !self.link.is_closed.load(Ordering::Acquire) {
             running.spawn(work(self.background()));
@@ -346,7 +348,7 @@ impl Link {
 
     /// Takes Redis to be away, unless this connection has been replaced already.
     fn give_up(&self, line: &Arc<Line>, why: &'static str) {
-        let mut away_since = self.away_since();
+        let mut away_since = lock(&self.away_since);
         let before = self.line.compare_and_swap(line, None);
         let was_current = before
             .as_ref()
@@ -356,7 +358,7 @@ impl Link {
         }
         *away_since = Some(Instant::now());
         drop(away_since);
-        *self.given_up() = Some(Arc::clone(line));
+        *lock(&self.given_up) = Some(Arc::clone(line));
         self.tally.opened.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(redis = %self.config, why, "Redis is away");
         self.trouble.notify_one();
@@ -364,17 +366,17 @@ impl Link {
 
     /// Has no connection from now on, and returns the one that there was.
     fn close(&self) -> Option<Arc<Line>> {
-        let mut away_since = self.away_since();
+        let mut away_since = lock(&self.away_since);
         self.is_closed.store(true, Ordering::Release);
         away_since.get_or_insert_with(Instant::now);
-        self.given_up().take();
+        lock(&self.given_up).take();
         self.line.swap(None)
     }
 
     /// Takes Redis to be there.
     fn serve(&self, line: Arc<Line>) {
         line.answered();
-        let mut away_since = self.away_since();
+        let mut away_since = lock(&self.away_since);
         if self.is_closed.load(Ordering::Acquire) {
             return;
         }
@@ -417,7 +419,7 @@ impl Link {
 
     /// Tries until there is a connection again.
     async fn bring_back(&self) {
-        let given_up = self.given_up().take();
+        let given_up = lock(&self.given_up).take();
         if let Some(line) = given_up
             && let Ok(Ok(())) = timeout(PROBE_PATIENCE, line.wire.probe()).await
         {
@@ -456,16 +458,6 @@ impl Link {
             .await
             .unwrap_or_else(|elapsed| Err(std::io::Error::from(elapsed).into()))
     }
-
-    fn away_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.away_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn given_up(&self) -> MutexGuard<'_, Option<Arc<Line>>> {
-        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Line {
@@ -482,21 +474,6 @@ impl Line {
             self.unanswered.store(0, Ordering::Relaxed);
         }
     }
-}
-
-impl Tasks {
-    fn running(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Half to the whole of a pause, so that processes do not come back all at once.
-pub(crate) fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Redis {

@@ -4,6 +4,7 @@ mod address;
 mod cache;
 mod config;
 mod counts;
+mod duration;
 mod failure;
 mod leaderboards;
 mod leases;

@@ -7,7 +7,7 @@ use redis::{Cmd, Script};
 use tokio::time::sleep;
 
 use super::Redis;
-use super::link::jittered;
+use super::duration::{jittered, millis};
 
 /// How often a process says that it is alive.
 const BEAT_INTERVAL: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ pub(super) async fn beat(redis: Redis) {
     let mut beat = BEAT.prepare_invoke();
     beat.key(key)
         .arg(redis.process_id())
-        .arg(GONE_AFTER.as_millis() as u64);
+        .arg(millis(GONE_AFTER));
     loop {
         match redis.script("count processes", BEAT_PATIENCE, &beat).await {
             Ok(count) => redis.set_processes(count),

@@ -1,7 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +15,8 @@ use redis::Script;
 use tokio::time::sleep;
 
 use super::Redis;
+use super::duration::millis;
+use crate::lock::lock;
 
 const RESERVE: &str = "reserve spend in Redis";
 const SETTLE: &str = "settle spend in Redis";
@@ -200,7 +202,7 @@ impl Gate {
         let mut script = RESERVE_SCRIPT.key(sums);
         script.key(held);
         script.arg(wish.id.to_string()).arg(wish.amount.get());
-        script.arg(limit.unwrap_or_default()).arg(kept_for_ms());
+        script.arg(limit.unwrap_or_default()).arg(millis(KEPT_FOR));
         match self.redis.script::<i64>(RESERVE, PATIENCE, &script).await {
             Ok(-1) => None,
             Ok(0) => Some(Word::Exhausted),
@@ -215,7 +217,7 @@ impl Gate {
     async fn seed(&self, day: Date, spent: MicroDollars) -> Result<()> {
         let [sums, _] = self.keys(day);
         let mut script = SEED_SCRIPT.key(sums);
-        script.arg(spent.get()).arg(kept_for_ms());
+        script.arg(spent.get()).arg(millis(KEPT_FOR));
         self.redis.script(RESERVE, PATIENCE, &script).await
     }
 
@@ -224,7 +226,7 @@ impl Gate {
         let mut script = SETTLE_SCRIPT.key(sums);
         script.key(held);
         script.arg(settled.id.to_string()).arg(settled.cost.get());
-        script.arg(kept_for_ms());
+        script.arg(millis(KEPT_FOR));
         self.redis.script(SETTLE, PATIENCE, &script).await
     }
 
@@ -264,15 +266,6 @@ impl Gate {
 
 fn is_final(kind: ErrorKind) -> bool {
     !kind.is_transient() && kind != ErrorKind::Full
-}
-
-fn kept_for_ms() -> u64 {
-    u64::try_from(KEPT_FOR.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change is one call, so what is inside is whole even after a panic.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]

@@ -1,8 +1,8 @@
 //! How a process hears what others removed.
 
 use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use medcards_core::Result;
@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::pending::Attempt;
 use super::{FarCache, LogPage, LogPosition, NearCache, Notice, Removal, Shared};
+use crate::lock::lock;
 
 /// How often the log is read: the longest time that removed words are found nearby elsewhere.
 const LISTEN_INTERVAL: Duration = Duration::from_millis(250);
@@ -80,7 +81,7 @@ impl Hearing {
 
     /// Remembers what this process announced, and where.
     pub(super) fn sent(&self, position: LogPosition, removal: &Removal) {
-        let mut own = self.own();
+        let mut own = lock(&self.own);
         if own.sent.len() >= SENT_MAX {
             own.sent.pop_front();
         }
@@ -95,7 +96,7 @@ impl Hearing {
 
     /// A notice of this process was read, so it was not lost.
     fn seen(&self, position: &LogPosition) {
-        let mut own = self.own();
+        let mut own = lock(&self.own);
         let mut sent = own.sent.iter_mut();
         if let Some(sent) = sent.find(|sent| sent.position == *position) {
             sent.was_seen = true;
@@ -105,10 +106,6 @@ impl Hearing {
             own.seen_early.pop_front();
         }
         own.seen_early.push_back(position.clone());
-    }
-
-    fn own(&self) -> MutexGuard<'_, Own> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -234,7 +231,7 @@ impl<Near: NearCache, Far: FarCache> Shared<Near, Far> {
 
     /// Repeats removals that were announced before a reading began and are not in what was read.
     fn repeat_what_was_lost(&self, began: Instant) {
-        let mut own = self.hearing.own();
+        let mut own = lock(&self.hearing.own);
         own.sent.retain(|sent| {
             let is_lost = !sent.was_seen && sent.at < began;
             if is_lost {
@@ -246,7 +243,7 @@ impl<Near: NearCache, Far: FarCache> Shared<Near, Far> {
 
     /// Repeats all removals of the last time.
     fn repeat_what_was_sent(&self) {
-        for sent in self.hearing.own().sent.drain(..) {
+        for sent in lock(&self.hearing.own).sent.drain(..) {
             if sent.at.elapsed() < SENT_KEPT_FOR {
                 self.pending.add(sent.removal);
             }

@@ -1,13 +1,14 @@
 //! Removals that the far cache may not have carried out.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use medcards_core::feedback::FeedbackKey;
 use medcards_core::{CaseId, Error, ErrorKind, Result};
 
 use super::Removal;
+use crate::lock::lock;
 
 /// The most cases of which removals are remembered while the far cache is away: some ten megabytes.
 /// A platform has fewer cases than that.
@@ -48,7 +49,7 @@ impl Pending {
     /// # Errors
     /// [`ErrorKind::Full`] if there are too many; it is not remembered then.
     pub(super) fn begin(&self, removal: Removal) -> Result<Attempt<'_>> {
-        let mut cases = self.cases();
+        let mut cases = lock(&self.cases);
         let case_id = removal.case_id();
         if cases.len() >= CASES_MAX && !cases.contains_key(&case_id) {
             return Err(Error::new(
@@ -94,7 +95,7 @@ impl Pending {
         if self.len() == 0 {
             return None;
         }
-        let mut cases = self.cases();
+        let mut cases = lock(&self.cases);
         // From a different place each time, so that those that keep failing do not hold up others.
         let first = fastrand::usize(..cases.len().max(1));
         let is_idle =
@@ -120,7 +121,7 @@ impl Pending {
         if self.len() == 0 {
             return false;
         }
-        let cases = self.cases();
+        let cases = lock(&self.cases);
         cases.get(&key.case_id).is_some_and(|of_case| {
             of_case.keys().any(|removal| match removal {
                 Removal::Case(_) => true,
@@ -133,10 +134,6 @@ impl Pending {
     pub(super) fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
     }
-
-    fn cases(&self) -> MutexGuard<'_, HashMap<CaseId, HashMap<Removal, Claim>>> {
-        self.cases.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Attempt<'_> {
@@ -146,7 +143,7 @@ impl Attempt<'_> {
 
     /// It was carried out.
     pub(super) fn done(self) {
-        let mut cases = self.pending.cases();
+        let mut cases = lock(&self.pending.cases);
         let case_id = self.removal.case_id();
         let Some(of_case) = cases.get_mut(&case_id) else {
             return;
@@ -164,7 +161,7 @@ impl Attempt<'_> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        let mut cases = self.pending.cases();
+        let mut cases = lock(&self.pending.cases);
         let of_case = cases.get_mut(&self.removal.case_id());
         let claim = of_case.and_then(|of_case| of_case.get_mut(&self.removal));
         if let Some(claim) = claim.filter(|claim| claim.number == self.number) {

@@ -2,19 +2,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use medcards_cache::MokaCache;
+use medcards_core::Timestamp;
 use medcards_core::cache::{Cache, CacheEntry, Lifetime};
 use medcards_core::testing::{ManualClock, SAMPLE_START, sample_feedback, sample_key};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-fn entry(text: &str, keep: Duration) -> Arc<CacheEntry> {
-    let keep_until = SAMPLE_START + keep;
+/// An entry that is fresh until it is forgotten.
+pub(crate) fn entry_until(text: &str, keep_until: Timestamp) -> Arc<CacheEntry> {
     let lifetime = Lifetime {
         fresh_until: keep_until,
         revalidate_until: keep_until,
         keep_until,
     };
     Arc::new(CacheEntry::new(sample_feedback(text), lifetime))
+}
+
+fn entry(text: &str, keep: Duration) -> Arc<CacheEntry> {
+    entry_until(text, SAMPLE_START + keep)
 }
 
 fn cache(bytes_max: u64) -> MokaCache {

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use medcards_core::{ErrorKind, Result};
 use redis::{Cmd, Value};
 
+use super::super::duration::{micros, millis};
 use super::RedisCache;
 use crate::tiered::{FarCache, LogPage, LogPosition, Notice, Removal};
 
@@ -58,7 +59,7 @@ impl RedisCache {
 
     fn keep_log(&self) -> Cmd {
         let mut command = redis::cmd("PEXPIRE");
-        command.arg(self.log()).arg(LOG_KEPT_FOR.as_millis() as u64);
+        command.arg(self.log()).arg(millis(LOG_KEPT_FOR));
         command
     }
 
@@ -81,7 +82,7 @@ impl RedisCache {
             return Ok(());
         }
         let _: i64 = self.query("keep the removals", &self.keep_log()).await?;
-        let next_us = now_us + LOG_KEPT_EVERY.as_micros() as u64;
+        let next_us = now_us + micros(LOG_KEPT_EVERY);
         self.log_kept_at_us.store(next_us, Ordering::Relaxed);
         Ok(())
     }

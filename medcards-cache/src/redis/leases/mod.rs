@@ -18,6 +18,7 @@ use redis::Script;
 use self::doubts::{Doubts, Wish};
 use super::Redis;
 use super::cache::payload;
+use super::duration::millis;
 
 const TAKE: &str = "take lease in Redis";
 const PUSH: &str = "show words in Redis";
@@ -189,8 +190,9 @@ impl RedisLeases {
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+/// Milliseconds for an expiry, of which there is none of zero.
+fn expiry_ms(time: Duration) -> u64 {
+    millis(time).max(1)
 }
 
 fn damaged(operation: &'static str) -> Error {
@@ -220,7 +222,7 @@ impl FeedbackLeases for RedisLeases {
         let wish = self.wish(key);
         let [lease, words] = &wish.keys;
         let mut script = TAKE_SCRIPT.key(lease);
-        script.key(words).arg(millis(self.ttl)).arg(&wish.name);
+        script.key(words).arg(expiry_ms(self.ttl)).arg(&wish.name);
         let doubt = self.doubts.about(&self.redis, wish);
         let taken = self.redis.script(TAKE, PATIENCE, &script).await;
         if !matches!(&taken, Err(error) if error.kind().is_transient()) {
@@ -253,7 +255,7 @@ impl FeedbackLeases for RedisLeases {
         let [own, words] = self.keys(&lease.key);
         let mut script = PUSH_SCRIPT.key(own);
         script.key(words).arg(lease.fence.get());
-        script.arg(millis(self.ttl)).arg(shown);
+        script.arg(expiry_ms(self.ttl)).arg(shown);
         for delta in deltas {
             script.arg(&**delta);
         }
@@ -274,7 +276,7 @@ impl FeedbackLeases for RedisLeases {
         let [own, words] = self.keys(&lease.key);
         let mut script = END_SCRIPT.key(own);
         script.key(words).arg(lease.fence.get());
-        script.arg(millis(kept_for)).arg(state).arg(bytes);
+        script.arg(expiry_ms(kept_for)).arg(state).arg(bytes);
         let ended = self.redis.script(END, PATIENCE, &script).await;
         Ok(self.hold(self.counted(ended)?))
     }

@@ -6,6 +6,7 @@ use medcards_core::limit::{LimitDecision, LimitKey, LimitedCall, WindowCounts, d
 use medcards_core::{Error, ErrorKind, Result, Timestamp};
 use redis::Script;
 
+use super::super::duration::micros;
 use super::Redis;
 
 const OPERATION: &str = "count against limits";
@@ -93,7 +94,7 @@ fn read(calls: &[&LimitedCall], answer: &[u64]) -> Result<Counted> {
 }
 
 fn window_us(call: &LimitedCall) -> u64 {
-    u64::try_from(call.quota.window().as_micros()).unwrap_or(u64::MAX)
+    micros(call.quota.window())
 }
 
 /// The name of the counter. The scope comes last: what is in it can neither end the tag nor read

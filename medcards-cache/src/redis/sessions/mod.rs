@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use self::untold::Untold;
 use super::Redis;
+use super::duration::millis;
 
 /// How long a copy is believed after the store was asked: so long may a session that was revoked
 /// elsewhere be served if Redis could not be told of it.
@@ -146,15 +147,12 @@ impl<S: SessionStore> RedisSessions<S> {
 
     /// Copies what the store said when it was asked at `asked`.
     async fn keep(&self, session: &Session, asked: Instant, instead_of: &[u8]) {
-        let left = RECHECK.saturating_sub(asked.elapsed()).as_millis();
-        let Some(bytes) = copy::write(session).filter(|_| left > 0) else {
+        let left_ms = millis(RECHECK.saturating_sub(asked.elapsed()));
+        let Some(bytes) = copy::write(session).filter(|_| left_ms > 0) else {
             return;
         };
         let mut keep = KEEP.key(place(&self.redis, &session.key));
-        // No more than RECHECK, which fits.
-        keep.arg(instead_of)
-            .arg(bytes)
-            .arg(u64::try_from(left).unwrap_or(0));
+        keep.arg(instead_of).arg(bytes).arg(left_ms);
         let patience = self.redis.patience();
         let kept: Result<u8> = self.redis.script("keep session", patience, &keep).await;
         if let Err(error) = kept {

@@ -1,9 +1,11 @@
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use medcards_core::session::SessionKey;
 use tokio::time::Instant;
+
+use crate::lock::lock;
 
 /// The revoked sessions of which Redis has not been told yet.
 ///
@@ -33,7 +35,7 @@ impl Untold {
 
     /// Adds sessions. If there is no room, those that matter for the shortest time go.
     pub(super) fn add(&self, keys: &[SessionKey], now: Instant) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         for key in keys {
             if state.until.len() >= self.keys_max && !state.until.contains_key(key) {
                 state.make_room(now);
@@ -43,20 +45,20 @@ impl Untold {
     }
 
     pub(super) fn has(&self, key: &SessionKey) -> bool {
-        self.state().until.contains_key(key)
+        lock(&self.state).until.contains_key(key)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.state().until.len()
+        lock(&self.state).until.len()
     }
 
     pub(super) fn remove(&self, key: &SessionKey) {
-        self.state().until.remove(key);
+        lock(&self.state).until.remove(key);
     }
 
     /// Whether somebody has to begin to tell them: `true` once, until [`next`](Self::next) has none.
     pub(super) fn needs_telling(&self) -> bool {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let begins = !state.until.is_empty() && !state.is_being_told;
         state.is_being_told |= begins;
         begins
@@ -64,15 +66,10 @@ impl Untold {
 
     /// Some of those that still matter; none ends the telling.
     pub(super) fn next(&self, count_max: usize, now: Instant) -> Vec<SessionKey> {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.until.retain(|_, until| now < *until);
         state.is_being_told = !state.until.is_empty();
         state.until.keys().take(count_max).copied().collect()
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Each change is one assignment, so the state is whole even after a panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

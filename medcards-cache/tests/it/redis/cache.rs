@@ -3,24 +3,17 @@ use std::time::Duration;
 
 use medcards_cache::RedisCache;
 use medcards_core::ErrorKind;
-use medcards_core::cache::{Cache, CacheEntry, Lifetime};
+use medcards_core::cache::{Cache, CacheEntry};
 use medcards_core::feedback::FeedbackKey;
-use medcards_core::testing::{ManualClock, SAMPLE_START, sample_feedback, sample_key};
+use medcards_core::testing::{ManualClock, SAMPLE_START, sample_key};
 use medcards_core::time::{Clock, SystemClock};
 use medcards_tests::redis::RedisServer;
+
+use crate::forgetting::entry_until;
 
 use super::places::{connected, patient, process_on, raw, until};
 
 pub(super) const HOUR: Duration = Duration::from_hours(1);
-
-pub(super) fn entry_until(text: &str, keep_until: medcards_core::Timestamp) -> Arc<CacheEntry> {
-    let lifetime = Lifetime {
-        fresh_until: keep_until,
-        revalidate_until: keep_until,
-        keep_until,
-    };
-    Arc::new(CacheEntry::new(sample_feedback(text), lifetime))
-}
 
 /// An entry that lives for an hour by the machine's clock.
 pub(super) fn entry(text: &str) -> Arc<CacheEntry> {
@@ -37,7 +30,7 @@ pub(super) fn cache_on(redis: medcards_cache::Redis) -> RedisCache {
 }
 
 /// The hash in which the entries of a case are.
-fn hash(key: &FeedbackKey) -> String {
+pub(super) fn hash(key: &FeedbackKey) -> String {
     format!("medcards:{{{}}}:feedback1", key.case_id)
 }
 

@@ -143,6 +143,17 @@ async fn carry_all(feed: &BoardFeed) {
     while !feed.step().await.expect(WORKS).is_caught_up {}
 }
 
+/// Boards of so many answers on a server, and what feeds them.
+async fn fed(server: &RedisServer, answers: u32) -> (Arc<RedisLeaderboards>, School, BoardFeed) {
+    let boards = RedisLeaderboards::new(process_on(&server.url()).await);
+    let boards = Arc::new(boards);
+    let school = School::new().await;
+    school.answers(0..answers).await;
+    let feed = school.feed(&boards);
+    carry_all(&feed).await;
+    (boards, school, feed)
+}
+
 async fn position(boards: &dyn Leaderboards) -> Option<LogPosition> {
     let progress = boards.progress().await.ok()?;
     let is_done = progress.next.is_none();
@@ -214,11 +225,7 @@ async fn boards_say_what_the_log_says_whatever_redis_loses() {
 #[tokio::test]
 async fn the_loss_of_one_board_is_noticed_and_mended() {
     let server = RedisServer::start();
-    let boards = Arc::new(RedisLeaderboards::new(process_on(&server.url()).await));
-    let school = School::new().await;
-    school.answers(0..2_000).await;
-    let feed = school.feed(&boards);
-    carry_all(&feed).await;
+    let (boards, school, _) = fed(&server, 2_000).await;
     let expected = everything(&*boards).await;
     let sets: Vec<_> = keys(&server).await;
     let sets: Vec<_> = sets.iter().filter(|key| !key.ends_with("meta")).collect();
@@ -254,11 +261,7 @@ async fn the_loss_of_one_board_is_noticed_and_mended() {
 #[tokio::test]
 async fn the_loss_of_the_hash_is_noticed_and_mended() {
     let server = RedisServer::start();
-    let boards = Arc::new(RedisLeaderboards::new(process_on(&server.url()).await));
-    let school = School::new().await;
-    school.answers(0..500).await;
-    let feed = school.feed(&boards);
-    carry_all(&feed).await;
+    let (boards, _school, feed) = fed(&server, 500).await;
     let expected = everything(&*boards).await;
     let keys = keys(&server).await;
     let meta = keys.iter().find(|key| key.ends_with("meta"));
@@ -298,11 +301,7 @@ async fn boards_of_a_week_expire_and_those_of_all_time_do_not() {
 #[tokio::test]
 async fn a_rebuild_leaves_nothing_of_the_old_boards() {
     let server = RedisServer::start();
-    let boards = Arc::new(RedisLeaderboards::new(process_on(&server.url()).await));
-    let school = School::new().await;
-    school.answers(0..500).await;
-    let feed = school.feed(&boards);
-    carry_all(&feed).await;
+    let (boards, school, feed) = fed(&server, 500).await;
     let before = keys(&server).await.len();
     for _ in 0..3 {
         boards.begin_rebuild().await.expect(WORKS);
@@ -411,8 +410,8 @@ async fn reads_go_on_without_redis() {
 
 #[tokio::test]
 async fn what_was_known_is_shown_while_lost_boards_are_built_anew() {
-    let server = Server::start(&[]).await;
-    let far = Arc::new(RedisLeaderboards::new(server.redis().await));
+    let server = RedisServer::start();
+    let far = Arc::new(RedisLeaderboards::new(process_on(&server.url()).await));
     let school = School::new().await;
     school.answers(0..500).await;
     carry_all(&school.feed(&far)).await;

@@ -9,8 +9,7 @@ use medcards_core::testing::{sample_feedback, sample_key};
 use medcards_tests::redis::RedisServer;
 use tokio::time::timeout;
 
-use super::places::within;
-use super::server::until;
+use super::places::{until, within};
 
 mod conformance {
     use medcards_cache::{Redis, RedisLeases};

@@ -83,6 +83,14 @@ async fn it_is_given_up_when_it_dies_and_found_again() {
     }
 }
 
+/// Waits until nobody is connected but who asks.
+async fn until_alone(server: &RedisServer) {
+    until("the server sees nobody else", async || {
+        server.command(&["CLIENT", "LIST"]).lines().count() == 1
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_closed_connection_stays_closed() {
     let server = RedisServer::start();
@@ -91,12 +99,7 @@ async fn a_closed_connection_stays_closed() {
     redis.close().await;
     redis.close().await;
     assert!(other.is_away());
-    let mut raw = raw(&server);
-    until("the server sees nobody else", async || {
-        let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut raw).unwrap();
-        clients.lines().count() == 1
-    })
-    .await;
+    until_alone(&server).await;
 }
 
 #[tokio::test]
@@ -106,12 +109,7 @@ async fn the_last_handle_takes_the_connection_with_it() {
     drop(redis.clone());
     assert!(!redis.is_away());
     drop(redis);
-    let mut raw = raw(&server);
-    until("the server sees nobody else", async || {
-        let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut raw).unwrap();
-        clients.lines().count() == 1
-    })
-    .await;
+    until_alone(&server).await;
 }
 
 #[tokio::test]

@@ -12,17 +12,12 @@ use medcards_core::testing::sample_key;
 use medcards_tests::redis::{RedisCluster, RedisServer, Sentinels};
 use tokio::task::JoinSet;
 
-use super::cache::{cache_on, entry, text};
+use super::cache::{cache_on, entry, hash, text};
 use super::places::{connected, patient, until};
 use super::tiered::{process, put};
 
 /// Short, so that a node that does not answer is soon given up.
 const SHORT_PATIENCE: Duration = Duration::from_millis(200);
-
-/// The hash in which the entries of a case are.
-fn hash(key: &FeedbackKey) -> String {
-    format!("medcards:{{{}}}:feedback1", key.case_id)
-}
 
 async fn cache_at(url: &str) -> RedisCache {
     let config = patient(url).with_patience(SHORT_PATIENCE);

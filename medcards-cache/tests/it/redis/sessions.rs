@@ -98,6 +98,15 @@ async fn keys(server: &RedisServer) -> Vec<(String, i64)> {
     keys
 }
 
+/// A server of the test's own, and one session.
+async fn with_one_session() -> (RedisServer, RedisSessions<Store>, FaultPlan) {
+    let server = RedisServer::start();
+    let (store, plan) = store();
+    let sessions = RedisSessions::new(store, process_on(&server.url()).await);
+    begin(&sessions, 1).await;
+    (server, sessions, plan)
+}
+
 #[tokio::test]
 async fn a_session_is_asked_of_the_store_once_for_all_handles() {
     let server = RedisServer::start();
@@ -117,10 +126,7 @@ async fn a_session_is_asked_of_the_store_once_for_all_handles() {
 
 #[tokio::test]
 async fn a_use_that_moves_the_end_on_reaches_the_store() {
-    let server = RedisServer::start();
-    let (store, plan) = store();
-    let sessions = RedisSessions::new(store, process_on(&server.url()).await);
-    begin(&sessions, 1).await;
+    let (_server, sessions, plan) = with_one_session().await;
     assert!(is_found(&sessions, 1).await);
     let later = SAMPLE_START + Duration::from_hours(2);
     for _ in 0..3 {
@@ -154,10 +160,7 @@ async fn no_key_is_kept_for_longer_than_it_is_believed() {
 
 #[tokio::test]
 async fn what_redis_forgets_is_asked_of_the_store_and_copied_again() {
-    let server = RedisServer::start();
-    let (store, plan) = store();
-    let sessions = RedisSessions::new(store, process_on(&server.url()).await);
-    begin(&sessions, 1).await;
+    let (server, sessions, plan) = with_one_session().await;
     assert!(is_found(&sessions, 1).await);
     server.command(&["FLUSHALL"]);
     for _ in 0..3 {
@@ -169,10 +172,7 @@ async fn what_redis_forgets_is_asked_of_the_store_and_copied_again() {
 /// One of another version, or one that somebody else damaged.
 #[tokio::test]
 async fn a_copy_that_cannot_be_read_is_a_miss_and_is_replaced() {
-    let server = RedisServer::start();
-    let (store, plan) = store();
-    let sessions = RedisSessions::new(store, process_on(&server.url()).await);
-    begin(&sessions, 1).await;
+    let (server, sessions, plan) = with_one_session().await;
     assert!(is_found(&sessions, 1).await);
     let (name, _) = keys(&server).await.remove(0);
     let mut raw = raw(&server);
@@ -194,10 +194,7 @@ async fn a_copy_that_cannot_be_read_is_a_miss_and_is_replaced() {
 
 #[tokio::test]
 async fn a_store_that_fails_is_heard_of_and_a_copy_goes_on() {
-    let server = RedisServer::start();
-    let (store, plan) = store();
-    let sessions = RedisSessions::new(store, process_on(&server.url()).await);
-    begin(&sessions, 1).await;
+    let (_server, sessions, plan) = with_one_session().await;
     begin(&sessions, 2).await;
     assert!(is_found(&sessions, 1).await);
     plan.fail_every(Operation::TouchSession, 1, ErrorKind::Unavailable);

@@ -7,7 +7,7 @@ use medcards_core::feedback::{FeedbackKey, Tier};
 use medcards_core::testing::sample_key;
 use medcards_tests::redis::RedisServer;
 
-use super::cache::{cache_on, entry, text};
+use super::cache::{cache_on, entry, hash, text};
 use super::conformance::{Tiered, moka, tiered_on};
 use super::places::{process_on, raw, until};
 
@@ -171,7 +171,7 @@ async fn a_removal_that_a_failover_lost_is_repeated() {
     let key = sample_key(1);
     put(&one, &key, "Old words.").await;
     let mut raw = raw(&server);
-    let hash = format!("medcards:{{{}}}:feedback1", key.case_id);
+    let hash = hash(&key);
     let dump: Vec<u8> = redis::cmd("DUMP").arg(&hash).query(&mut raw).unwrap();
     let sent = one.counts().removals_sent;
     one.remove(&key).await.unwrap();
