@@ -47,7 +47,9 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
 /// cannot serve (a replica, or one that is loading), or when eight calls in a row got no answer.
 ///
 /// In a Cluster one node may be away while the others serve: calls to that one end with their
-/// patience, and Redis is away only if no node answers.
+/// patience, and Redis is away only if no node answers. The others serve all the while if the
+/// Cluster is set to `cluster-require-full-coverage no`; by default they refuse, too, until a replica
+/// has taken over.
 ///
 /// # Cancel safety
 /// A dropped call may have been carried out. It disturbs no other.
