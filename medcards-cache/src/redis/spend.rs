@@ -289,8 +289,8 @@ impl<L: SpendLedger> SpendLedger for RedisSpendLedger<L> {
             }
         }
         let reserved = ledger.reserve(wish, budget).await;
-        // After an error it may be set aside in the ledger, and stays so in both.
-        if matches!(reserved, Ok(ReserveOutcome::Exhausted)) {
+        // After an error no call is made. It may stay set aside in the ledger, which then counts it.
+        if !matches!(reserved, Ok(ReserveOutcome::Granted)) {
             lock(&gate.state.open).remove(&wish.id);
             let freed = Settled {
                 id: wish.id,

@@ -94,6 +94,7 @@ static END_SCRIPT: LazyLock<Script> = LazyLock::new(|| {
             return shown
         end
         redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'state', ARGV[3], 'end', ARGV[4])
+        if ARGV[3] == 'failed' then redis.call('DEL', KEYS[2]) end
         redis.call('PEXPIRE', KEYS[1], ARGV[2])
         redis.call('PEXPIRE', KEYS[2], ARGV[2])
         return shown";

@@ -77,7 +77,7 @@ async fn no_key_of_a_lease_is_without_expiry() {
         }
     }
     let keys = server.command(&["KEYS", "leases:*fk1*"]);
-    assert_eq!(keys.lines().count(), 6, "{keys}");
+    assert_eq!(keys.lines().count(), 5, "{keys}");
     for key in keys.lines() {
         let left: i64 = server.command(&["PTTL", key]).trim().parse().unwrap();
         assert!((1..=30_000).contains(&left), "{key}: {left}");

@@ -2,13 +2,13 @@
 
 use futures_util::future::join_all;
 use medcards_cache::{Redis, RedisSpendLedger};
-use medcards_core::ReservationId;
 use medcards_core::jiff::civil::{Date, date};
 use medcards_core::memory::MemoryStore;
 use medcards_core::spend::{
     MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, settled_row,
 };
-use medcards_core::testing::{SAMPLE_START, sample_key};
+use medcards_core::testing::{FaultPlan, Faulty, Operation, SAMPLE_START, sample_key};
+use medcards_core::{ErrorKind, ReservationId};
 
 use medcards_tests::redis::RedisServer;
 
@@ -172,4 +172,20 @@ async fn no_key_of_the_budget_is_without_expiry() {
         let left: i64 = server.command(&["TTL", key]).trim().parse().unwrap();
         assert!((8 * 86_400..=9 * 86_400).contains(&left), "{key}: {left}");
     }
+}
+
+/// A call is made only if the ledger allows it: what its failure leaves in Redis would shut the day.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_fails_uses_up_nothing_of_the_budget() {
+    let server = RedisServer::start();
+    let redis = within(&server.url(), "spend").await;
+    let faults = FaultPlan::new();
+    let store = Faulty::new(MemoryStore::new(), faults.clone());
+    let ledger = RedisSpendLedger::new(&redis, store);
+    faults.fail_next(Operation::Reserve, 20, ErrorKind::Unavailable);
+    for _ in 0..20 {
+        assert!(ledger.reserve(&wish(900), &BUDGET).await.is_err());
+    }
+    let outcome = ledger.reserve(&wish(1_000), &BUDGET).await;
+    assert_eq!(outcome.unwrap(), ReserveOutcome::Granted);
 }
