@@ -121,7 +121,9 @@ where
 {
     let mut allowance = None;
     if request.uri().path().starts_with("/v1/") {
-        let identity = app.auth.identify(request.headers()).await;
+        let (headers, extensions) = (request.headers(), request.extensions());
+        let network = || app.limits.network(headers, extensions);
+        let identity = app.auth.identify(headers, network).await;
         let user_id = identity.0.ok().map(|caller| caller.user_id);
         let claim = app.limits.claim(&request, user_id);
         match app.limits.check(claim).await {

@@ -4,8 +4,10 @@
 mod jwks;
 mod roles;
 mod session;
+mod strangers;
 mod token;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 pub(crate) use self::session::new_token as new_session_token;
+use self::strangers::{STRANGERS_QUOTA, Strangers};
 use self::token::{Claims, ParsedToken};
 use crate::api::Shared;
 use crate::config::{Guests, HttpConfig};
@@ -73,6 +76,8 @@ pub(crate) struct Auth {
     guest: Option<GuestKeys>,
     guests: Guests,
     sessions: Option<Arc<dyn SessionStore>>,
+    /// `None` if there are no limits at all.
+    strangers: Option<Strangers>,
     medcards: Medcards,
     remembered: Cache<Box<str>, Remembered>,
 }
@@ -137,13 +142,20 @@ impl Auth {
             guest,
             guests: config.guests,
             sessions: config.sessions.clone(),
+            strangers: config
+                .quota
+                .map(|_| Strangers::new(Arc::clone(medcards.clock()))),
             medcards,
             remembered: Cache::new(TOKENS_REMEMBERED_MAX),
         })
     }
 
-    /// Finds out who calls.
-    pub(crate) async fn identify(&self, headers: &HeaderMap) -> Identity {
+    /// Finds out who calls, from a network that is found out only if need be.
+    pub(crate) async fn identify(
+        &self,
+        headers: &HeaderMap,
+        network: impl FnOnce() -> Option<IpAddr> + Send,
+    ) -> Identity {
         let token = match bearer_token(headers) {
             Ok(token) => token,
             Err(code) => return Identity(Err(code)),
@@ -151,7 +163,7 @@ impl Auth {
         let now = self.medcards.now();
         if session::is_of_session(token) {
             // Boxed for the same reason as below.
-            return Identity(Box::pin(self.check_session(token, now)).await);
+            return Identity(Box::pin(self.check_session(token, network(), now)).await);
         }
         match self.remembered.get(token) {
             Some(remembered) if now < remembered.until => Identity(Ok(remembered.caller)),
@@ -199,14 +211,23 @@ impl Auth {
     async fn check_session(
         &self,
         token: &str,
+        network: Option<IpAddr>,
         now: Timestamp,
     ) -> std::result::Result<Caller, ProblemCode> {
         let sessions = self.sessions.as_ref().ok_or(ProblemCode::TokenInvalid)?;
         let key = session::parse(token).ok_or(ProblemCode::TokenMalformed)?;
+        if let Some(strangers) = &self.strangers
+            && !strangers.may_ask(&key, network).await
+        {
+            return Err(ProblemCode::RateLimited);
+        }
         let found = sessions.touch_session(&key, now).await.map_err(|error| {
             tracing::error!(%error, "a session cannot be looked up");
             ProblemCode::SessionsUnavailable
         })?;
+        if let Some(strangers) = &self.strangers {
+            strangers.answered(&key, network, found.is_some()).await;
+        }
         let session = found.ok_or(ProblemCode::SessionEnded)?;
         Ok(Caller {
             user_id: session.user_id,
@@ -362,7 +383,12 @@ impl FromRequestParts<Shared> for Caller {
             .get::<Identity>()
             .copied()
             .unwrap_or(Identity(Err(ProblemCode::TokenMissing)));
-        Ok(caller?)
+        caller.map_err(|code| match code {
+            ProblemCode::RateLimited => Problem::new(code)
+                .with_detail("too many unknown sessions were tried from this network")
+                .with_retry_after(STRANGERS_QUOTA.window()),
+            _ => code.into(),
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use medcards_core::limit::{LimitDecision, LimitKey, LimitedCall, Quota, RateLimiter};
 use medcards_core::memory::MemoryRateLimiter;
 use medcards_core::time::Clock;
@@ -177,7 +177,7 @@ impl Limits {
 
         let is_by_address = user_id.is_none() || class == Some(Class::Login);
         let network = if is_by_address || self.address.is_some() {
-            self.network(request)
+            self.network(request.headers(), request.extensions())
         } else {
             None
         };
@@ -225,8 +225,9 @@ impl Limits {
         }
     }
 
-    fn network(&self, request: &Request) -> Option<IpAddr> {
-        let client = self.proxies.client(request.headers(), request.extensions());
+    /// The network of the client, if it is known.
+    pub(crate) fn network(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
+        let client = self.proxies.client(headers, extensions);
         if client.is_none() && !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "addresses of clients are not known, so calls without a token are not limited; \

@@ -443,3 +443,35 @@ async fn a_limiter_that_is_away_lets_calls_through() {
         .await
         .expect_problem(429, "rate_limited");
 }
+
+/// Each would cost the store a query before its call is counted.
+#[tokio::test]
+async fn made_up_sessions_of_one_network_are_looked_up_a_hundred_times_a_minute() {
+    let world = World::with(|config| config.with_quota(quota(100_000))).await;
+    let guest = world.guest().await;
+    let (_, known) = world.session(&guest).await;
+    let ask = async |token: &str, address: &str| {
+        let asked = request(Method::GET, "/v1/me", Some(token), Body::empty());
+        world.send(from(address, None, asked)).await
+    };
+    ask(&known, "203.0.113.9").await.expect(200);
+    let made_up = |n: u32| format!("mcs1.{n:03}{:0>40}", 0);
+    for n in 0..100 {
+        let reply = ask(&made_up(n), "203.0.113.9").await;
+        reply.expect_problem(401, "session_ended");
+    }
+    let asked = world.plan.calls(Operation::TouchSession);
+    for n in 100..110 {
+        let reply = ask(&made_up(n), "203.0.113.9").await;
+        reply.expect_problem(429, "rate_limited");
+        assert_eq!(reply.header("retry-after"), "60");
+    }
+    assert_eq!(world.plan.calls(Operation::TouchSession), asked);
+    // Who was known goes on, and who comes from elsewhere.
+    ask(&known, "203.0.113.9").await.expect(200);
+    let reply = ask(&made_up(200), "203.0.113.10").await;
+    reply.expect_problem(401, "session_ended");
+    world.clock.advance(Duration::from_mins(2));
+    let reply = ask(&made_up(300), "203.0.113.9").await;
+    reply.expect_problem(401, "session_ended");
+}
