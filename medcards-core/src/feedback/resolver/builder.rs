@@ -121,6 +121,8 @@ impl ResolverBuilder {
             closing: CancellationToken::new(),
             is_flush_coming: AtomicBool::new(false),
             withdrawals: AtomicU64::new(0),
+            removals_looked_at: AtomicU64::new(0),
+            next_lease_warning_us: AtomicU64::new(0),
             next_key_refresh_us: AtomicU64::new(0),
             config: self.config,
         };

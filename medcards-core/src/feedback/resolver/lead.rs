@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Inner;
 use super::flight::Flight;
+use super::{Inner, is_due};
 use crate::feedback::{Feedback, FeedbackKey, Shared};
 use crate::lease::{FeedbackLeases, Fence, Lease, LeaseEnd, LeaseHold, LeaseState, LeaseTurn};
 use crate::{Error, ErrorKind};
@@ -26,6 +26,9 @@ const FOLLOW_INTERVALS: (Duration, Duration) =
 
 /// How often following is tried again after the backend failed, before the process is on its own.
 const FOLLOW_FAILURES_MAX: u32 = 3;
+
+/// How often it is said that leases are away.
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What a process does about a live call.
 #[derive(Debug)]
@@ -63,7 +66,7 @@ impl Inner {
                     return Lead::Holds(Box::new(holding));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "this process is on its own with a live call");
+                    self.warn_of_leases(&error);
                     return Lead::Alone;
                 }
             };
@@ -73,6 +76,14 @@ impl Inner {
             }
             // What the next holder writes has nothing to do with the words so far.
             words.mute_unless_silent();
+        }
+    }
+
+    /// Says that leases are away, but not for each live call that is made meanwhile.
+    fn warn_of_leases(&self, error: &Error) {
+        let now_us = self.clock.monotonic_us();
+        if is_due(&self.next_lease_warning_us, WARNING_INTERVAL, now_us) {
+            tracing::warn!(%error, "this process is on its own with live calls");
         }
     }
 
@@ -122,7 +133,7 @@ impl Inner {
                 Err(error) => {
                     failures += 1;
                     if failures == FOLLOW_FAILURES_MAX {
-                        tracing::warn!(%error, "this process is on its own with a live call");
+                        self.warn_of_leases(&error);
                         words.mute_unless_silent();
                         return Followed::Ended(Lead::Alone);
                     }

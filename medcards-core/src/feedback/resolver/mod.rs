@@ -94,6 +94,9 @@ pub(super) struct Inner {
     next_key_refresh_us: AtomicU64,
     /// How many reviews and purges there were in this process: who cached something meanwhile looks again.
     withdrawals: AtomicU64,
+    /// How many removals elsewhere the key index was last refreshed for.
+    removals_looked_at: AtomicU64,
+    next_lease_warning_us: AtomicU64,
 }
 
 /// What a request begins with.
@@ -482,6 +485,22 @@ impl Inner {
     fn withdrawals(&self) -> u64 {
         let own = self.withdrawals.load(Ordering::Acquire);
         own.wrapping_add(self.cache.removals_heard())
+    }
+
+    /// Reads new keys of precomputed feedback after another process removed something: it may have been
+    /// withdrawn there, under a key that this process does not know yet and would ask the model for.
+    async fn look_at_removals(&self) {
+        let heard = self.cache.removals_heard();
+        if self.removals_looked_at.swap(heard, Ordering::AcqRel) == heard {
+            return;
+        }
+        let refresh = self.key_index.refresh(&*self.precomputed);
+        match timeout(self.config.precomputed_deadline, refresh).await {
+            Ok(Ok(())) => {}
+            // With the next refresh, or the next removal.
+            Ok(Err(error)) => tracing::debug!(%error, "new keys could not be read"),
+            Err(_) => tracing::debug!("new keys could not be read in time"),
+        }
     }
 
     /// Joins the search for a key, or begins one in a task of its own.

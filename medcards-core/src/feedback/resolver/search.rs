@@ -103,6 +103,7 @@ impl Search {
 
     /// Whether the store of precomputed feedback ends the search: it has one, or one withdrawn.
     async fn found_in_store(&mut self) -> bool {
+        self.inner.look_at_removals().await;
         if !self.inner.key_index.may_have(&self.key) {
             self.trace.note(Tier::Precomputed, TierOutcome::Miss);
             return false;

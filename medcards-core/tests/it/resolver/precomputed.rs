@@ -1,14 +1,23 @@
 //! Precomputed feedback and its review.
 
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use medcards_core::cache::{Cache, CacheEntry, CacheHit};
 use medcards_core::feedback::{
-    Feedback, Origin, PrecomputedStore, ResolverConfig, Review, ReviewDecision, ReviewState,
-    Shared, Tier, TierOutcome,
+    Feedback, FeedbackKey, FeedbackResolver, Origin, PrecomputedStore, ResolverConfig, Review,
+    ReviewDecision, ReviewState, Shared, Tier, TierOutcome,
 };
-use medcards_core::memory::MemoryStore;
+use medcards_core::memory::{MemoryCache, MemoryStore};
 use medcards_core::spend::MicroDollars;
 use medcards_core::testing::{
-    Gate, Operation, SAMPLE_START, Script, ScriptedProvider, sample_feedback, sample_user_id,
+    Gate, Operation, PlainPrompt, SAMPLE_START, Script, ScriptedProvider, sample_feedback,
+    sample_user_id,
 };
+
+use medcards_core::{CaseId, Result};
 
 use super::Bench;
 
@@ -217,4 +226,79 @@ async fn where_only_reviewed_words_are_served_no_model_is_asked() {
     let bench = with_kept(approved, config).await;
     assert_eq!(bench.resolve(1).await.tier(), Tier::Precomputed);
     assert_eq!(bench.provider.calls(), 0);
+}
+
+/// A cache that other processes share, as far as it hears of their removals.
+#[derive(Debug)]
+struct Heard {
+    cache: MemoryCache,
+    removals: Arc<AtomicU64>,
+}
+
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Heard")
+    }
+}
+
+#[async_trait]
+impl Cache for Heard {
+    fn get_local(&self, key: &FeedbackKey) -> Option<Arc<CacheEntry>> {
+        self.cache.get_local(key)
+    }
+
+    async fn get(&self, key: &FeedbackKey) -> Result<Option<CacheHit>> {
+        self.cache.get(key).await
+    }
+
+    async fn get_many(&self, keys: &[FeedbackKey]) -> Result<Vec<Option<CacheHit>>> {
+        self.cache.get_many(keys).await
+    }
+
+    async fn put(&self, key: FeedbackKey, entry: Arc<CacheEntry>) -> Result<()> {
+        self.cache.put(key, entry).await
+    }
+
+    async fn remove(&self, key: &FeedbackKey) -> Result<()> {
+        self.cache.remove(key).await
+    }
+
+    async fn purge_case(&self, case_id: CaseId) -> Result<()> {
+        self.cache.purge_case(case_id).await
+    }
+
+    fn removals_heard(&self) -> u64 {
+        self.removals.load(Ordering::SeqCst)
+    }
+}
+
+/// It was kept there after this process last read the keys, so that it would ask the model for it.
+#[tokio::test]
+async fn what_another_process_kept_and_withdrew_is_not_written_again() {
+    let bench = Bench::new().await;
+    let removals = Arc::new(AtomicU64::new(0));
+    let cache = Heard {
+        cache: MemoryCache::new(16 << 20),
+        removals: Arc::clone(&removals),
+    };
+    let (store, provider) = (Arc::new(bench.store.clone()), ScriptedProvider::new());
+    let here = FeedbackResolver::builder(
+        Arc::new(cache),
+        Arc::clone(&store) as _,
+        store,
+        Arc::clone(&bench.clock) as _,
+    )
+    .live(Arc::new(provider.clone()), Arc::new(PlainPrompt::default()))
+    .build();
+    let here = here.await.expect("the configuration is sound");
+    let request = bench.request(1);
+    assert_eq!(bench.resolve(1).await.tier(), Tier::Live);
+    bench.settled().await;
+    let withdrawal = review(ReviewDecision::Withdraw);
+    let reviewed = bench.resolver.review(&request.key, withdrawal).await;
+    reviewed.expect("the store works");
+    removals.fetch_add(1, Ordering::SeqCst);
+
+    assert_eq!(here.resolve(&request).await.tier(), Tier::Authored);
+    assert_eq!(provider.calls(), 0);
 }
