@@ -28,9 +28,6 @@ pub const SPEND_BUDGET_DEFAULT: MicroDollars = MicroDollars::new(5_000_000);
 /// its hash has.
 pub const JWT_SECRET_LEN_MIN: usize = 32;
 
-/// The longest namespace of keys in Redis, each of which begins with it.
-const REDIS_NAMESPACE_LEN_MAX: usize = 64;
-
 /// The longest file of settings, in bytes: what is longer is some other file.
 const FILE_LEN_MAX: u64 = 64 * 1024;
 
@@ -242,15 +239,14 @@ fn redis(settings: &Settings) -> Result<Option<RedisConfig>> {
     let Some(namespace) = &settings.redis_namespace else {
         return Ok(Some(config));
     };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if namespace.len() > REDIS_NAMESPACE_LEN_MAX || !namespace.bytes().all(plain) {
-        let what = format!(
-            "is `{namespace}`: it must be at most {REDIS_NAMESPACE_LEN_MAX} letters, digits, hyphens, \
-             underscores and dots"
-        );
-        return Err(wrong("MEDCARDS_REDIS_NAMESPACE", what));
+    let config = config.with_namespace(namespace);
+    match config.check() {
+        Ok(()) => Ok(Some(config)),
+        Err(error) => {
+            let what = format!("is `{namespace}`: {}", error.context());
+            Err(wrong("MEDCARDS_REDIS_NAMESPACE", what))
+        }
     }
-    Ok(Some(config.with_namespace(namespace)))
 }
 
 fn listen(text: &str) -> Result<SocketAddr> {

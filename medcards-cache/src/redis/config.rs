@@ -67,8 +67,12 @@ impl RedisConfig {
         self
     }
 
-    /// Checks what was set.
-    pub(super) fn check(&self) -> Result<()> {
+    /// Says whether namespace and patience are such as can work, which
+    /// [`Redis::connect`](super::Redis::connect) asks too.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`], saying what they must be.
+    pub fn check(&self) -> Result<()> {
         let invalid = |what: &'static str| Error::new(ErrorKind::Invalid, "connect to Redis", what);
         if !PATIENCE_BOUNDS.contains(&self.patience) {
             return Err(invalid("the patience must be 1 ms to 5 s"));
