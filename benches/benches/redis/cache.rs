@@ -62,17 +62,19 @@ fn key(n: usize) -> FeedbackKey {
     sample_key((n & (KEYS - 1)) as u32)
 }
 
-/// A text of so many words, none of which repeats often enough to be packed better than real ones.
+/// A text of so many words, drawn from a vocabulary of some thousand.
 fn text(words: u32) -> String {
-    let word = |n: u32| {
-        let length = 2 + (n.wrapping_mul(2_654_435_761) >> 29) as usize;
-        let letters = (0..length as u32).map(|at| {
-            let mixed = n.wrapping_mul(40_503).wrapping_add(at.wrapping_mul(9_973));
-            char::from(b"etaoinshrdlucmfwypvbgk"[(mixed % 22) as usize])
-        });
-        letters.collect::<String>()
-    };
-    let words: Vec<_> = (0..words).map(|n| word(n % 220)).collect();
+    let mut random = fastrand::Rng::with_seed(u64::from(words));
+    let mut vocabulary = fastrand::Rng::with_seed(1);
+    let vocabulary: Vec<String> = (0..4_000)
+        .map(|_| {
+            let len = vocabulary.usize(2..11);
+            (0..len).map(|_| vocabulary.lowercase()).collect()
+        })
+        .collect();
+    // Most words of a text are of the few that all texts have.
+    let word = |_| &*vocabulary[random.usize(..4_000) * random.usize(..4_000) / 4_000];
+    let words: Vec<&str> = (0..words).map(word).collect();
     words.join(" ")
 }
 
@@ -147,6 +149,8 @@ fn near(
     let tiered = place.runtime.block_on(async {
         let near = MokaCache::builder(Arc::clone(clock)).build();
         let tiered = TieredCache::new(near, far);
+        // It begins by finding out where the log of removals ends, and forgets what it has till then.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         for n in 0..KEYS {
             let hit = tiered.get(&key(n)).await.expect("the server answers");
             let hit = hit.expect("it was put");
