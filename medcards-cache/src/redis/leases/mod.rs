@@ -1,4 +1,4 @@
-mod doubts;
+mod errands;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +13,10 @@ use medcards_core::lease::{
 };
 use medcards_core::metric::{Metric, MetricSource};
 use medcards_core::{Error, ErrorKind, Result};
-use redis::Script;
+use redis::{Script, ScriptInvocation};
+use tokio::time::Instant;
 
-use self::doubts::{Doubts, Wish};
+use self::errands::{Errand, Errands, Wish};
 use super::Redis;
 use super::cache::payload;
 use super::duration::millis;
@@ -120,12 +121,13 @@ static FOLLOW_SCRIPT: LazyLock<Script> = LazyLock::new(|| {
 /// was faster to take the lease, that one call more is made.
 ///
 /// A wish for a lease that Redis does not answer in time may be granted later, when nobody waits for
-/// it any more. It is withdrawn as soon as Redis answers, so that nobody follows a lease of nobody.
+/// it any more. It is withdrawn as soon as Redis answers, so that nobody follows a lease of nobody. The
+/// end of a lease that Redis could not be told is told then too, unless the lease has run out.
 #[derive(Clone)]
 pub struct RedisLeases {
     redis: Redis,
     ttl: Duration,
-    doubts: Arc<Doubts>,
+    errands: Arc<Errands>,
     tally: Arc<Tally>,
 }
 
@@ -147,7 +149,7 @@ impl RedisLeases {
         Self {
             redis: redis.clone(),
             ttl: TTL,
-            doubts: Arc::default(),
+            errands: Arc::default(),
             tally: Arc::default(),
         }
     }
@@ -191,6 +193,27 @@ impl RedisLeases {
     }
 }
 
+/// The end of a lease as it is written down.
+#[derive(Clone, Debug)]
+struct Written {
+    keys: [String; 2],
+    fence: Fence,
+    kept_for: Duration,
+    state: &'static str,
+    bytes: Vec<u8>,
+}
+
+impl Written {
+    fn script(&self) -> ScriptInvocation<'static> {
+        let [lease, words] = &self.keys;
+        let mut script = END_SCRIPT.key(lease);
+        script.key(words).arg(self.fence.get());
+        script.arg(expiry_ms(self.kept_for)).arg(self.state);
+        script.arg(&*self.bytes);
+        script
+    }
+}
+
 /// Milliseconds for an expiry, of which there is none of zero.
 fn expiry_ms(time: Duration) -> u64 {
     millis(time).max(1)
@@ -224,7 +247,7 @@ impl FeedbackLeases for RedisLeases {
         let [lease, words] = &wish.keys;
         let mut script = TAKE_SCRIPT.key(lease);
         script.key(words).arg(expiry_ms(self.ttl)).arg(&wish.name);
-        let doubt = self.doubts.about(&self.redis, wish);
+        let doubt = self.errands.doubt(&self.redis, wish);
         let taken = self.redis.script(TAKE, PATIENCE, &script).await;
         if !matches!(&taken, Err(error) if error.kind().is_transient()) {
             doubt.settle();
@@ -274,11 +297,18 @@ impl FeedbackLeases for RedisLeases {
                 None => (ENDED_FOR, "released", Vec::new()),
             },
         };
-        let [own, words] = self.keys(&lease.key);
-        let mut script = END_SCRIPT.key(own);
-        script.key(words).arg(lease.fence.get());
-        script.arg(expiry_ms(kept_for)).arg(state).arg(bytes);
-        let ended = self.redis.script(END, PATIENCE, &script).await;
+        let written = Written {
+            keys: self.keys(&lease.key),
+            fence: lease.fence,
+            kept_for,
+            state,
+            bytes,
+        };
+        let ended = self.redis.script(END, PATIENCE, &written.script()).await;
+        if matches!(&ended, Err(error) if error.kind().is_transient()) {
+            let errand = Errand::End(written, Instant::now() + self.ttl);
+            self.errands.run(&self.redis, errand);
+        }
         Ok(self.hold(self.counted(ended)?))
     }
 

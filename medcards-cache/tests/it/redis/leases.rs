@@ -133,6 +133,26 @@ async fn a_lease_that_was_given_to_nobody_is_given_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_nobody_heard_is_told_when_the_server_is_back() {
+    let server = RedisServer::start_with(&[("appendonly", "yes")]);
+    let redis = within(&server.url(), "leases").await;
+    let leases = RedisLeases::new(&redis).with_ttl(LONG);
+    let key = sample_key(1);
+    let LeaseTurn::Held(lease) = leases.take(&key).await.unwrap() else {
+        panic!("it is free")
+    };
+    server.kill();
+    let end = LeaseEnd::Written(Box::new(sample_feedback("Words.")));
+    leases.end(&lease, &end).await.unwrap_err();
+    server.start_again();
+    until("the end is known", async || {
+        let seen = leases.follow(&key, lease.fence, 0).await;
+        seen.is_ok_and(|seen| seen.state == LeaseState::Ended(end.clone()))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_server_shows_the_words_and_the_end_to_those_who_follow() {
     let server = RedisServer::start_with(&[("maxmemory", "1")]);
     server.try_command(&["SET", "one", "more"]).unwrap_err();
