@@ -2,6 +2,7 @@
 
 mod cargo;
 mod client;
+mod fleet;
 mod home;
 mod model;
 mod processes;
@@ -11,6 +12,7 @@ mod token;
 
 pub(crate) use cargo::{cargo, example, workspace};
 pub(crate) use client::{Client, Reply, Student, send, uuid_v7};
+pub(crate) use fleet::{Fleet, SERVERS, figure};
 pub(crate) use home::{Home, on_each_store};
 pub(crate) use model::{Model, Mood, WORDS};
 pub(crate) use processes::{block_until, processes_in};
