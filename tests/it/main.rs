@@ -23,6 +23,8 @@ mod moving;
 mod pg_server;
 /// Real cases, by the thousand; run by `tests/real-data`.
 mod real_data;
+/// What happens to Redis while students study, and how little they see of it.
+mod redis_faults;
 /// Signing in and out, on servers that come and go.
 mod sessions;
 /// Whose data is whose, and which tokens open what.

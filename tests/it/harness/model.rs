@@ -26,6 +26,10 @@ pub(crate) const WORDS: [&str; 3] = [
 /// The tokens it says it has read and written.
 const TOKENS: (u64, u64) = (400, 150);
 
+/// What such a call costs at a dollar for a million tokens read and five for as many written, in
+/// millionths of a dollar.
+pub(crate) const CALL_COST: u64 = TOKENS.0 + 5 * TOKENS.1;
+
 /// How it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
