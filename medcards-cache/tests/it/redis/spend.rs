@@ -184,7 +184,8 @@ async fn a_ledger_that_fails_uses_up_nothing_of_the_budget() {
     let ledger = RedisSpendLedger::new(&redis, store);
     faults.fail_next(Operation::Reserve, 20, ErrorKind::Unavailable);
     for _ in 0..20 {
-        assert!(ledger.reserve(&wish(900), &BUDGET).await.is_err());
+        let refused = ledger.reserve(&wish(900), &BUDGET).await;
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);
     }
     let outcome = ledger.reserve(&wish(1_000), &BUDGET).await;
     assert_eq!(outcome.unwrap(), ReserveOutcome::Granted);
