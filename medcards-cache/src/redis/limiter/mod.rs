@@ -49,7 +49,7 @@ use super::Redis;
 /// again begins its share anew.
 ///
 /// # Keys
-/// Each counter is a hash `limit:LENGTH:SCOPE` under the tag of the name, where `LENGTH` is that of
+/// Each counter is a string of 16 bytes, `limit:LENGTH:SCOPE` under the tag of the name, where `LENGTH` is that of
 /// the window in microseconds. The script that writes it also makes it expire, two windows and a
 /// second later; there is none without an expiry. These names hold what a [`LimitKey`] holds, such
 /// as addresses.

@@ -14,6 +14,10 @@ const OPERATION: &str = "count against limits";
 static COUNT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("count.lua")));
 static REFUND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("refund.lua")));
 
+/// What the script says of one counter, in bytes: the number of its window (8), what was allowed in it
+/// and in the one before (4 each), and the microseconds since it began (8).
+const COUNTER_LEN: usize = 24;
+
 /// What Redis decided on the calls of one name.
 #[derive(Debug)]
 pub(super) struct Counted {
@@ -47,7 +51,7 @@ pub(super) async fn count(
             .arg(call.quota.limit())
             .arg(call.cost);
     }
-    let answer: Vec<u64> = redis.script(OPERATION, redis.patience(), &script).await?;
+    let answer: Vec<u8> = redis.script(OPERATION, redis.patience(), &script).await?;
     read(calls, &answer)
 }
 
@@ -64,29 +68,36 @@ pub(super) async fn refund(redis: &Redis, calls: &[&LimitedCall], counted: &Coun
 
 /// Reads the answer of the script. The decisions are made again by the formula that all limiters
 /// have, so that it cannot drift from that of the script without being noticed.
-fn read(calls: &[&LimitedCall], answer: &[u64]) -> Result<Counted> {
+fn read(calls: &[&LimitedCall], answer: &[u8]) -> Result<Counted> {
     let wrong = |what: &'static str| Error::new(ErrorKind::Unexpected, OPERATION, what);
     let (is_counted, counters) = answer
         .split_first()
         .ok_or_else(|| wrong("the script answers nothing"))?;
-    let (counters, rest) = counters.as_chunks::<4>();
+    let (counters, rest) = counters.as_chunks::<COUNTER_LEN>();
     if counters.len() != calls.len() || !rest.is_empty() {
         return Err(wrong("the script answers for other calls"));
     }
-    let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-    let decisions = calls.iter().zip(counters);
-    let decisions = decisions.map(|(call, [_, current, previous, elapsed_us])| {
-        let counts = WindowCounts {
-            current: small(*current),
-            previous: small(*previous),
-        };
-        let elapsed = Duration::from_micros(*elapsed_us);
-        decide(&call.quota, counts, elapsed, call.cost)
-    });
-    let counted = Counted {
-        decisions: decisions.collect(),
-        windows: counters.iter().map(|[window, ..]| *window).collect(),
+    let mut counted = Counted {
+        decisions: Vec::with_capacity(calls.len()),
+        windows: Vec::with_capacity(calls.len()),
     };
+    for (call, counter) in calls.iter().zip(counters) {
+        let (numbers, _) = counter.as_chunks::<4>();
+        let [
+            window_high,
+            window_low,
+            current,
+            previous,
+            elapsed_high,
+            elapsed_low,
+        ] = std::array::from_fn(|at| u32::from_be_bytes(numbers[at]));
+        let wide = |high, low| u64::from(high) << 32 | u64::from(low);
+        let elapsed = Duration::from_micros(wide(elapsed_high, elapsed_low));
+        let counts = WindowCounts { current, previous };
+        let decision = decide(&call.quota, counts, elapsed, call.cost);
+        counted.decisions.push(decision);
+        counted.windows.push(wide(window_high, window_low));
+    }
     if counted.is_refused() == (*is_counted == 1) {
         return Err(wrong("the script decides by another formula"));
     }
