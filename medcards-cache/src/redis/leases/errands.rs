@@ -1,7 +1,7 @@
 //! What is to be said to Redis of leases when it answers again.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use medcards_core::Result;
@@ -76,7 +76,7 @@ impl Errands {
     /// Has something said in the background.
     pub(super) fn run(self: &Arc<Self>, redis: &Redis, errand: Errand) {
         {
-            let mut state = self.state();
+            let mut state = lock(&self.0);
             if state.waiting.len() >= ERRANDS_MAX {
                 return;
             }
@@ -91,7 +91,7 @@ impl Errands {
 
     /// The next, or none and the work is over.
     fn next(&self) -> Option<Errand> {
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         let next = state.waiting.pop_front();
         state.is_working = next.is_some();
         next
@@ -99,11 +99,7 @@ impl Errands {
 
     /// Puts one off. Others go first: in a Cluster one node may be away.
     fn put_off(&self, errand: Errand) {
-        self.state().waiting.push_back(errand);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.0)
+        lock(&self.0).waiting.push_back(errand);
     }
 
     async fn work(&self, redis: &Redis) {

@@ -81,7 +81,6 @@ pub struct RedisRateLimiterBuilder {
     redis: Redis,
     clock: Option<Arc<dyn Clock>>,
     processes: Option<Processes>,
-    local_keys_max: usize,
 }
 
 impl RedisRateLimiter {
@@ -97,7 +96,6 @@ impl RedisRateLimiter {
             redis,
             clock: None,
             processes: None,
-            local_keys_max: MemoryRateLimiter::KEYS_MAX_DEFAULT,
         }
     }
 
@@ -127,19 +125,12 @@ impl RedisRateLimiterBuilder {
         self
     }
 
-    /// How many keys are remembered while Redis is away. Default:
-    /// [`MemoryRateLimiter::KEYS_MAX_DEFAULT`].
-    pub fn with_local_keys_max(mut self, keys: usize) -> Self {
-        self.local_keys_max = keys;
-        self
-    }
-
     /// Builds the limiter.
     #[must_use]
     pub fn build(self) -> RedisRateLimiter {
         let tells_time = self.clock.is_some();
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
-        let local = MemoryRateLimiter::with_keys_max(self.local_keys_max, Arc::clone(&clock));
+        let local = MemoryRateLimiter::new(Arc::clone(&clock));
         RedisRateLimiter {
             inner: Arc::new(Inner {
                 redis: self.redis,
@@ -337,7 +328,6 @@ impl fmt::Debug for RedisRateLimiterBuilder {
         f.debug_struct("RedisRateLimiterBuilder")
             .field("redis", &self.redis)
             .field("clock", &self.clock)
-            .field("local_keys_max", &self.local_keys_max)
             .finish_non_exhaustive()
     }
 }
