@@ -169,7 +169,8 @@ impl Redis {
         let tally = &self.link.tally;
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let latency = tally.latency.counts();
-        let away_since = *lock(&self.link.away_since);
+        // Held to the end: whoever serves meanwhile would add what is counted here already.
+        let away_since = lock(&self.link.away_since);
         let away_us = away_since.map_or(0, |since| micros(since.elapsed()));
         RedisCounts {
             commands: latency.count,
