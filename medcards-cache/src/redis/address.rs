@@ -161,11 +161,15 @@ impl<'a> Parts<'a> {
 }
 
 fn server(url: &str) -> Result<ConnectionInfo> {
-    url.into_connection_info().map_err(|_secret| {
+    let info = url.into_connection_info().map_err(|_secret| {
         invalid(
             "it must look like redis://user:password@host:6379/0, with special characters as %XX",
         )
-    })
+    })?;
+    if info.redis_settings().db() < 0 {
+        return Err(invalid("databases are numbered from 0"));
+    }
+    Ok(info)
 }
 
 /// What stands after the question mark.

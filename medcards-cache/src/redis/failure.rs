@@ -27,7 +27,21 @@ pub(super) enum Failure {
     Unreadable,
     /// What we were told to do cannot be done.
     Unusable,
+    /// It has no database of the number that the address names.
+    NoDatabase,
+    /// It is no node of a Cluster.
+    NoCluster,
 }
+
+/// What an error that has no code of its own says somewhere, and what that means. These are mistakes
+/// in the address, which show when a connection is made.
+const MISTAKES: [(&str, Failure); 4] = [
+    ("DB index is out of range", Failure::NoDatabase),
+    ("SELECT is not allowed", Failure::NoDatabase),
+    ("cluster support disabled", Failure::NoCluster),
+    // All that the driver says of the nodes of a Cluster if it can log in on none of them.
+    ("AuthenticationFailed", Failure::Denied),
+];
 
 impl Failure {
     pub(super) fn of(error: &RedisError) -> Self {
@@ -38,11 +52,11 @@ impl Failure {
                 return Self::Unusable;
             }
             Kind::Io => {
-                return if is_tls_refusal(error) {
-                    Self::Denied
-                } else {
-                    Self::Gone
-                };
+                if is_tls_refusal(error) {
+                    return Self::Denied;
+                }
+                let mistake = error.detail().and_then(Self::of_mistake);
+                return mistake.unwrap_or(Self::Gone);
             }
             Kind::UnexpectedReturnType | Kind::Client => return Self::Unreadable,
             Kind::Parse
@@ -59,7 +73,21 @@ impl Failure {
         codes
             .chain(error.code())
             .find_map(Self::of_code)
+            .or_else(|| Self::of_mistake(error.detail()?))
             .unwrap_or(Self::Refused)
+    }
+
+    fn of_mistake(detail: &str) -> Option<Self> {
+        let mut mistakes = MISTAKES.into_iter();
+        mistakes.find_map(|(words, failure)| detail.contains(words).then_some(failure))
+    }
+
+    /// Whether it stays until somebody changes what we were told of the server, or the server.
+    pub(super) fn is_mistake(self) -> bool {
+        matches!(
+            self,
+            Self::Denied | Self::Unusable | Self::NoDatabase | Self::NoCluster
+        )
     }
 
     fn of_code(code: &str) -> Option<Self> {
@@ -88,7 +116,7 @@ impl Failure {
             ),
             Self::Refused => (
                 ErrorKind::Unexpected,
-                "Redis refuses the command: is it older than 6.2?",
+                "Redis refuses the command: is it older than 7?",
             ),
             Self::Moved => (
                 ErrorKind::Unavailable,
@@ -109,6 +137,14 @@ impl Failure {
             Self::Unusable => (
                 ErrorKind::Invalid,
                 "the address does not fit what is there: check server, Sentinel or Cluster, and TLS",
+            ),
+            Self::NoDatabase => (
+                ErrorKind::Invalid,
+                "Redis has no such database: name one below its setting databases, and none in a Cluster",
+            ),
+            Self::NoCluster => (
+                ErrorKind::Invalid,
+                "this Redis is no node of a Cluster: address it as redis://, or name nodes of a Cluster",
             ),
         };
         let error = Error::new(kind, operation, what);

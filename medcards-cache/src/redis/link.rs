@@ -103,8 +103,9 @@ impl Redis {
     /// in the background, and every call fails meanwhile.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if the configuration cannot work, [`ErrorKind::Denied`] if the server
-    /// refuses the name, the password or the certificates.
+    /// [`ErrorKind::Invalid`] if the configuration cannot work, or not with what is there: a database
+    /// that the server does not have, a server that is no Sentinel or no node of a Cluster.
+    /// [`ErrorKind::Denied`] if the server refuses the name, the password or the certificates.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -127,7 +128,7 @@ impl Redis {
             Err(source) => {
                 let failure = Failure::of(&source);
                 let error = failure.into_error(OPERATION, source);
-                if matches!(failure, Failure::Denied | Failure::Unusable) {
+                if failure.is_mistake() {
                     return Err(error);
                 }
                 tracing::warn!(redis = %link.config, %error, "starting without Redis");

@@ -26,8 +26,14 @@ async fn it_starts_without_a_server_and_finds_it_later() {
 async fn a_wrong_password_is_told_at_once() {
     let server = RedisServer::start_with(&[("requirepass", "right")]);
     let host = format!("127.0.0.1:{}", server.port());
-    for login in ["", ":wrong@", "nobody:right@"] {
-        let config = RedisConfig::new(&format!("redis://{login}{host}")).unwrap();
+    for place in [
+        "redis://",
+        "redis://:wrong@",
+        "redis://nobody:right@",
+        "redis+cluster://:wrong@",
+        "redis+cluster://",
+    ] {
+        let config = RedisConfig::new(&format!("{place}{host}")).unwrap();
         let error = Redis::connect(config).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
         assert!(!error.to_string().contains("wrong@"), "{error}");
@@ -36,6 +42,25 @@ async fn a_wrong_password_is_told_at_once() {
         .await
         .unwrap();
     assert!(!redis.is_away());
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_fit_what_is_there_is_told_at_once() {
+    let server = RedisServer::shared().port();
+    let node = RedisCluster::shared().primaries()[0].port();
+    for (address, advice) in [
+        (format!("redis://127.0.0.1:{server}/99"), "databases"),
+        (format!("redis://127.0.0.1:{node}/1"), "databases"),
+        (format!("redis+cluster://127.0.0.1:{server}"), "redis://"),
+        (
+            format!("redis+sentinel://127.0.0.1:{server}/main"),
+            "check server",
+        ),
+    ] {
+        let error = Redis::connect(patient(&address)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{address}: {error:?}");
+        assert!(error.to_string().contains(advice), "{address}: {error}");
+    }
 }
 
 #[tokio::test]
@@ -178,6 +203,9 @@ fn addresses_that_cannot_work_are_refused() {
         "http://localhost",
         "redis://",
         "redis://host/database",
+        "redis://host/-1",
+        "unix:///run/redis.sock?db=-1",
+        "redis+sentinel://one/main/-1",
         "redis://host?tls=yes",
         "redis://host?ca=/tmp/ca.pem",
         "redis+sentinel://one,two",
