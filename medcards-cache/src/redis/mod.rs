@@ -11,6 +11,7 @@ mod leases;
 mod limiter;
 mod link;
 mod processes;
+mod seldom;
 mod sessions;
 mod spend;
 mod wire;

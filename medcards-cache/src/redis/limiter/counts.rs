@@ -1,13 +1,15 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
-use medcards_core::Timestamp;
 use medcards_core::metric::{Metric, MetricSource};
 use medcards_core::time::Clock;
+use medcards_core::{Error, Timestamp};
 
+use super::super::seldom::{Seldom, Spells};
 use super::RedisRateLimiter;
 
 /// What is written of a Redis that goes away and comes back all the time: no more than this.
-const LOG_INTERVAL_US: i64 = 1_000_000;
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a limiter decided since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub struct LimiterCounts {
     pub last_switch: Option<Timestamp>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tally {
     remote: AtomicU64,
     local: AtomicU64,
@@ -36,6 +38,24 @@ pub(super) struct Tally {
     switches: AtomicU64,
     /// Microseconds since the epoch.
     last_switch_us: AtomicI64,
+    /// Times in which this process decides.
+    local_spells: Spells,
+    kept_calls: Seldom,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            remote: AtomicU64::new(0),
+            local: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            is_local: AtomicBool::new(false),
+            switches: AtomicU64::new(0),
+            last_switch_us: AtomicI64::new(0),
+            local_spells: Spells::new(LOG_INTERVAL),
+            kept_calls: Seldom::new(LOG_INTERVAL),
+        }
+    }
 }
 
 impl Tally {
@@ -44,24 +64,34 @@ impl Tally {
         decisions.fetch_add(1, Ordering::Relaxed);
         self.refused
             .fetch_add(u64::from(is_refused), Ordering::Relaxed);
+        let mut left_out = None;
         // Looked at first, so that what all processors share is seldom written.
         let is_other = self.is_local.load(Ordering::Relaxed) != locally;
         if is_other && self.is_local.swap(locally, Ordering::Relaxed) != locally {
-            self.switched(locally, clock);
+            self.switches.fetch_add(1, Ordering::Relaxed);
+            let now_us = clock.now().as_microsecond();
+            self.last_switch_us.store(now_us, Ordering::Relaxed);
+            if locally {
+                left_out = self.local_spells.begins();
+            }
+        } else if locally {
+            left_out = self.local_spells.goes_on();
+        }
+        if let Some(left_out) = left_out {
+            tracing::warn!(
+                left_out,
+                "limits are counted in this process, because Redis is away or too slow"
+            );
+        }
+        if !locally && self.local_spells.is_over() {
+            tracing::info!("limits are counted in Redis");
         }
     }
 
-    fn switched(&self, locally: bool, clock: &dyn Clock) {
-        let now_us = clock.now().as_microsecond();
-        self.switches.fetch_add(1, Ordering::Relaxed);
-        let last_us = self.last_switch_us.swap(now_us, Ordering::Relaxed);
-        if now_us.saturating_sub(last_us) < LOG_INTERVAL_US {
-            return;
-        }
-        if locally {
-            tracing::warn!("limits are counted in this process, because Redis is away or too slow");
-        } else {
-            tracing::info!("limits are counted in Redis");
+    /// A call that was refused could not be taken back.
+    pub(super) fn stays_counted(&self, error: &Error) {
+        if let Some(left_out) = self.kept_calls.turn() {
+            tracing::warn!(left_out, %error, "a call that was refused stays counted");
         }
     }
 

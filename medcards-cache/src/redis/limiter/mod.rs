@@ -215,7 +215,7 @@ impl Inner {
             return;
         };
         if let Err(error) = refund(&self.redis, &asked.calls, counted).await {
-            tracing::warn!(%error, "a call that was refused stays counted");
+            self.tally.stays_counted(&error);
         }
     }
 
