@@ -17,6 +17,8 @@ pub(super) enum Failure {
     Refused,
     /// Nobody answered.
     Gone,
+    /// It takes longer than it may.
+    Slow,
     /// It answered that another node of its Cluster has the key.
     Moved,
     /// It answered that it cannot serve now: it is a replica, loading, or without its primary.
@@ -104,7 +106,8 @@ impl Failure {
         }
     }
 
-    pub(super) fn into_error(self, operation: &'static str, source: RedisError) -> Error {
+    /// The error that says what it means and what to do.
+    pub(super) fn error(self, operation: &'static str) -> Error {
         let (kind, what) = match self {
             Self::Denied => (
                 ErrorKind::Denied,
@@ -125,6 +128,10 @@ impl Failure {
             Self::Gone | Self::NotServing => (
                 ErrorKind::Unavailable,
                 "Redis is away: each process goes on alone until it is back",
+            ),
+            Self::Slow => (
+                ErrorKind::Timeout,
+                "Redis takes longer than it may: see its SLOWLOG, or allow it more patience",
             ),
             Self::ReadOnly => (
                 ErrorKind::ReadOnly,
@@ -147,7 +154,12 @@ impl Failure {
                 "this Redis is no node of a Cluster: address it as redis://, or name nodes of a Cluster",
             ),
         };
-        let error = Error::new(kind, operation, what);
+        Error::new(kind, operation, what)
+    }
+
+    /// The error together with that of the driver.
+    pub(super) fn into_error(self, operation: &'static str, source: RedisError) -> Error {
+        let error = self.error(operation);
         // An unknown command is answered with its arguments, which may be a student's words.
         let repeats_arguments = source
             .detail()

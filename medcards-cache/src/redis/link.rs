@@ -7,17 +7,19 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use medcards_core::metric::DurationHistogram;
 use medcards_core::{Error, ErrorKind, Result};
-use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, ScriptInvocation};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, ScriptInvocation};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::RedisConfig;
+use super::backoff::Backoff;
 use super::counts::RedisCounts;
 use super::duration::{jittered, micros};
 use super::failure::Failure;
 use super::processes;
+use super::seldom::{Seldom, Spells};
 use super::wire::{ScriptWire, Wire};
 use crate::lock::lock;
 
@@ -28,23 +30,28 @@ const UNANSWERED_MAX: u32 = 8;
 /// How long connecting may take, at the start and each time later: three lost packets.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a connection that fell silent has to answer, before it is given up. A server that was
-/// busy for a moment is back by then.
+/// How long a connection has to answer once within the patience of requests, before it is given up. A
+/// server that was busy for a moment is back by then.
 const PROBE_PATIENCE: Duration = Duration::from_millis(100);
 
-/// The first and the longest wait between two attempts to connect.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// What is written of a Redis that goes away and comes back all the time: no more than this.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The shortest time between two new connections to a Cluster of which a node is away: its others
 /// are not to be kept busy with that.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the errors of making a connection name.
+const CONNECT: &str = "connect to Redis";
 
 /// A connection to Redis that everything in this process shares. Cloning gives a handle on the same.
 ///
 /// Each call ends within its patience. Once Redis is found to be away, calls fail at once, and a
 /// task in the background tries to reach it; it ends, as all others, with the last handle or with
 /// [`close`](Self::close). Redis is away when a connection breaks, when the server says that it
-/// cannot serve (a replica, or one that is loading), or when eight calls in a row got no answer.
+/// cannot serve (a replica, or one that is loading), or when eight calls in a row got no answer. It
+/// stays away for as long as it answers later than a request may wait. It is tried again at least once
+/// a second, and no more often if it only ever comes back for a moment.
 ///
 /// In a Cluster one node may be away while the others serve: calls to that one end with their
 /// patience, and Redis is away only if no node answers. The others serve all the while if the
@@ -79,6 +86,9 @@ struct Link {
     /// Wakes the keeper.
     trouble: Notify,
     away_since: Mutex<Option<Instant>>,
+    /// Of being away, for the log.
+    away_spells: Spells,
+    away_reasons: Seldom,
     tally: Tally,
 }
 
@@ -110,7 +120,6 @@ impl Redis {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
-        const OPERATION: &str = "connect to Redis";
         config.check()?;
         let link = Link {
             config,
@@ -121,13 +130,15 @@ impl Redis {
             given_up: Mutex::default(),
             trouble: Notify::new(),
             away_since: Mutex::new(Some(Instant::now())),
+            away_spells: Spells::new(LOG_INTERVAL),
+            away_reasons: Seldom::new(LOG_INTERVAL),
             tally: Tally::default(),
         };
+        // It is away at first, which needs no telling.
+        link.away_spells.begins();
         match link.reach().await {
             Ok(wire) => link.serve(Line::new(wire)),
-            Err(source) => {
-                let failure = Failure::of(&source);
-                let error = failure.into_error(OPERATION, source);
+            Err((failure, error)) => {
                 if failure.is_mistake() {
                     return Err(error);
                 }
@@ -331,11 +342,7 @@ impl Link {
                 if line.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= UNANSWERED_MAX {
                     self.doubt(line, "it does not answer");
                 }
-                Err(Error::new(
-                    ErrorKind::Timeout,
-                    operation,
-                    "Redis takes longer than it may: see its SLOWLOG, or allow it more patience",
-                ))
+                Err(Failure::Slow.error(operation))
             }
         }
     }
@@ -364,7 +371,9 @@ impl Link {
         drop(away_since);
         *lock(&self.given_up) = Some(Arc::clone(line));
         self.tally.opened.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(redis = %self.config, why, "Redis is away");
+        if let Some(left_out) = self.away_spells.begins() {
+            tracing::warn!(redis = %self.config, why, left_out, "Redis is away");
+        }
         self.trouble.notify_one();
     }
 
@@ -388,17 +397,20 @@ impl Link {
         if let Some(since) = away_since.take() {
             let away_us = micros(since.elapsed());
             self.tally.degraded_us.fetch_add(away_us, Ordering::Relaxed);
-            tracing::info!(redis = %self.config, away_us, "connected to Redis");
+            if self.away_spells.is_over() {
+                tracing::info!(redis = %self.config, away_us, "connected to Redis");
+            }
         }
     }
 
     /// Keeps the connection, for ever.
     async fn keep(&self) {
+        let mut backoff = Backoff::new();
         loop {
             self.trouble.notified().await;
             match self.line.load_full() {
                 Some(line) => self.renew(&line).await,
-                None => self.bring_back().await,
+                None => self.bring_back(&mut backoff).await,
             }
         }
     }
@@ -414,54 +426,82 @@ impl Link {
                 sleep(jittered(RENEWAL_PAUSE)).await;
             }
             // Those that the address names may be the ones that are away.
-            Err(_) => match timeout(PROBE_PATIENCE, line.wire.probe()).await {
-                Ok(Ok(())) => sleep(jittered(RENEWAL_PAUSE)).await,
-                _ => self.give_up(line, "no node answers"),
+            Err(_) => match self.probe(&line.wire).await {
+                Ok(()) => sleep(jittered(RENEWAL_PAUSE)).await,
+                Err(_) => self.give_up(line, "no node answers"),
             },
         }
     }
 
     /// Tries until there is a connection again.
-    async fn bring_back(&self) {
+    async fn bring_back(&self, backoff: &mut Backoff) {
+        backoff.turn().await;
         let given_up = lock(&self.given_up).take();
         if let Some(line) = given_up
-            && let Ok(Ok(())) = timeout(PROBE_PATIENCE, line.wire.probe()).await
+            && self.probe(&line.wire).await.is_ok()
         {
             self.serve(line);
             return;
         }
-        let (mut pause, pause_max) = BACKOFF;
-        let mut failure_before = Failure::Gone;
+        let mut failure_told = Failure::Gone;
         loop {
-            let error = match self.reach().await {
+            let (failure, error) = match self.reach().await {
                 Ok(wire) => return self.serve(Line::new(wire)),
-                Err(error) => error,
+                Err(failed) => failed,
             };
-            let failure = Failure::of(&error);
-            let error = failure.into_error("connect to Redis", error);
-            if failure == failure_before {
-                tracing::debug!(redis = %self.config, %error, "Redis is still away");
-            } else {
+            if let Some(left_out) = self.away_spells.goes_on() {
+                tracing::warn!(redis = %self.config, %error, left_out, "Redis is away");
+                failure_told = failure;
+            } else if failure != failure_told
+                && let Some(left_out) = self.away_reasons.turn()
+            {
                 // Such as a password that was changed: somebody must act.
-                tracing::warn!(redis = %self.config, %error, "Redis is still away");
-                failure_before = failure;
+                tracing::warn!(redis = %self.config, %error, left_out, "Redis is still away");
+                failure_told = failure;
+            } else {
+                tracing::debug!(redis = %self.config, %error, "Redis is still away");
             }
-            sleep(jittered(pause)).await;
-            pause = (pause * 2).min(pause_max);
+            backoff.turn().await;
         }
     }
 
     /// Connects and sees whether the other end serves.
-    async fn reach(&self) -> RedisResult<Wire> {
+    async fn reach(&self) -> Result<Wire, (Failure, Error)> {
         let reach = async {
-            let wire = Wire::connect(&self.config.address).await?;
-            wire.probe().await?;
+            let wire = Wire::connect(&self.config.address).await.map_err(failed)?;
+            self.probe(&wire).await?;
             Ok(wire)
         };
-        timeout(CONNECT_PATIENCE, reach)
-            .await
-            .unwrap_or_else(|elapsed| Err(std::io::Error::from(elapsed).into()))
+        let reached = timeout(CONNECT_PATIENCE, reach).await;
+        reached.unwrap_or_else(|elapsed| Err(failed(std::io::Error::from(elapsed).into())))
     }
+
+    /// Sees whether the other end serves, and answers as fast as requests need it.
+    async fn probe(&self, wire: &Wire) -> Result<(), (Failure, Error)> {
+        let patience = self.config.patience;
+        let in_time = async {
+            loop {
+                if let Ok(answer) = timeout(patience, wire.ping()).await {
+                    return answer;
+                }
+            }
+        };
+        let probe = async {
+            match timeout(PROBE_PATIENCE.max(patience), in_time).await {
+                Ok(answer) => answer.map_err(failed)?,
+                Err(_) => return Err((Failure::Slow, Failure::Slow.error(CONNECT))),
+            }
+            wire.check_role().await.map_err(failed)
+        };
+        let probed = timeout(CONNECT_PATIENCE, probe).await;
+        probed.unwrap_or_else(|elapsed| Err(failed(std::io::Error::from(elapsed).into())))
+    }
+}
+
+/// What it means that there is no connection.
+fn failed(source: RedisError) -> (Failure, Error) {
+    let failure = Failure::of(&source);
+    (failure, failure.into_error(CONNECT, source))
 }
 
 impl Line {

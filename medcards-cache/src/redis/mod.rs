@@ -1,6 +1,7 @@
 //! What processes share in Redis.
 
 mod address;
+mod backoff;
 mod cache;
 mod config;
 mod counts;

@@ -82,26 +82,11 @@ impl Wire {
         }
     }
 
-    /// Asks whether the other end serves.
-    pub(super) async fn probe(&self) -> RedisResult<()> {
+    /// Asks for an answer, of any node of a Cluster.
+    pub(super) async fn ping(&self) -> RedisResult<()> {
         let ping = redis::cmd("PING");
         match self.clone() {
-            Self::Server(mut connection) => {
-                ping.exec_async(&mut connection).await?;
-                let role: RedisResult<Value> =
-                    redis::cmd("ROLE").query_async(&mut connection).await;
-                // Who may not ask is told by the first write.
-                let Ok(Value::Array(parts)) = role else {
-                    return Ok(());
-                };
-                match parts.first() {
-                    Some(Value::BulkString(role)) if role != b"master" => Err(RedisError::from((
-                        ErrorKind::Io,
-                        "this server is no primary",
-                    ))),
-                    _ => Ok(()),
-                }
-            }
+            Self::Server(mut connection) => ping.exec_async(&mut connection).await,
             Self::Cluster(mut connection) => {
                 let anyone = RoutingInfo::MultiNode((
                     MultipleNodeRoutingInfo::AllMasters,
@@ -109,6 +94,25 @@ impl Wire {
                 ));
                 connection.route_command(ping, anyone).await.map(drop)
             }
+        }
+    }
+
+    /// Fails if the other end is a replica.
+    pub(super) async fn check_role(&self) -> RedisResult<()> {
+        let Self::Server(mut connection) = self.clone() else {
+            return Ok(());
+        };
+        let role: RedisResult<Value> = redis::cmd("ROLE").query_async(&mut connection).await;
+        // Who may not ask is told by the first write.
+        let Ok(Value::Array(parts)) = role else {
+            return Ok(());
+        };
+        match parts.first() {
+            Some(Value::BulkString(role)) if role != b"master" => Err(RedisError::from((
+                ErrorKind::Io,
+                "this server is no primary",
+            ))),
+            _ => Ok(()),
         }
     }
 

@@ -4,10 +4,13 @@ use medcards_cache::{Redis, RedisConfig};
 use medcards_core::ErrorKind;
 use medcards_core::cache::Cache;
 use medcards_core::testing::sample_key;
+use medcards_tests::proxy::Proxy;
 use medcards_tests::redis::{RedisCluster, RedisServer, fresh_namespace};
+use tokio::time::Instant;
 
 use super::cache::cache_on;
-use super::places::{patient, process_on, raw, until, within};
+use super::logs::Logs;
+use super::places::{connected, patient, process_on, raw, until, within};
 
 #[tokio::test]
 async fn it_starts_without_a_server_and_finds_it_later() {
@@ -106,6 +109,85 @@ async fn it_is_given_up_when_it_dies_and_found_again() {
         until("it is found again", async || !redis.is_away()).await;
         assert_eq!(redis.counts().opened, round);
     }
+}
+
+/// How many connections a server has ever taken.
+fn connections_taken(server: &RedisServer) -> u64 {
+    let stats = server.command(&["INFO", "stats"]);
+    let mut lines = stats.lines();
+    let count = lines.find_map(|line| line.strip_prefix("total_connections_received:"));
+    let count = count.and_then(|count| count.trim().parse().ok());
+    count.expect("it counts them")
+}
+
+/// New connections are made meanwhile, which answer as slowly.
+#[tokio::test]
+async fn a_line_that_is_slower_than_requests_may_wait_is_not_taken_back() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(([127, 0, 0, 1], server.port()));
+    let config = RedisConfig::new(&format!("redis://127.0.0.1:{}", proxy.port())).unwrap();
+    // 60 ms there and back, where 20 are allowed.
+    let redis = connected(config.with_patience(Duration::from_millis(20))).await;
+    let cache = cache_on(redis.clone());
+    until("it serves", async || {
+        cache.get(&sample_key(1)).await.is_ok()
+    })
+    .await;
+    proxy.delay(Duration::from_millis(30));
+    let is_given_up = async || {
+        let _slow = cache.get(&sample_key(1)).await;
+        redis.is_away()
+    };
+    until("it is given up", is_given_up).await;
+
+    let opened = redis.counts().opened;
+    // Each look at the server is a connection, too.
+    let (before, mut looks) = (connections_taken(&server), 0);
+    until("it was tried again some times", async || {
+        let error = cache.get(&sample_key(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "it was taken back");
+        looks += 1;
+        connections_taken(&server) >= before + looks + 6
+    })
+    .await;
+    assert_eq!(redis.counts().opened, opened);
+
+    proxy.delay(Duration::ZERO);
+    until("it serves", async || {
+        cache.get(&sample_key(1)).await.is_ok()
+    })
+    .await;
+}
+
+/// As a node of a Cluster does that misses others: it answers, and carries nothing out.
+#[tokio::test]
+async fn a_server_that_answers_and_does_not_serve_is_taken_back_ever_more_seldom() {
+    let logs = Logs::listen();
+    let server = RedisServer::start_with(&[("cluster-enabled", "yes")]);
+    let redis = process_on(&server.url()).await;
+    let cache = cache_on(redis.clone());
+    let began = Instant::now();
+    until("it was lost some times", async || {
+        let error = cache.get(&sample_key(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        redis.counts().opened >= 9
+    })
+    .await;
+    // The second comes at once. Before each of the others there is at least half of a pause.
+    let pauses_ms = [50, 100, 200, 400, 800, 1_000, 1_000];
+    let waited_ms = pauses_ms.iter().sum::<u64>() / 2;
+    assert!(began.elapsed() >= Duration::from_millis(waited_ms));
+    let told = logs.warnings("Redis is away").len() as u64;
+    let seconds = began.elapsed().as_secs();
+    assert!((1..=seconds + 1).contains(&told), "{told} in {seconds} s");
+    let left_out = |line: &String| line.contains("left_out=") && !line.contains("left_out=0");
+    assert!(logs.warnings("Redis is away").iter().any(left_out));
+
+    server.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+    until("it serves", async || {
+        cache.get(&sample_key(1)).await.is_ok()
+    })
+    .await;
 }
 
 /// Waits until nobody is connected but who asks.

@@ -6,6 +6,7 @@ mod leaderboards;
 mod leases;
 mod limiter;
 mod link;
+mod logs;
 mod lost;
 mod places;
 mod sessions;
