@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::RedisConfig;
 use super::backoff::Backoff;
+use super::complaints::Complaints;
 use super::counts::RedisCounts;
 use super::duration::{jittered, micros};
 use super::failure::Failure;
@@ -89,6 +90,7 @@ struct Link {
     /// Of being away, for the log.
     away_spells: Spells,
     away_reasons: Seldom,
+    complaints: Complaints,
     tally: Tally,
 }
 
@@ -132,6 +134,7 @@ impl Redis {
             away_since: Mutex::new(Some(Instant::now())),
             away_spells: Spells::new(LOG_INTERVAL),
             away_reasons: Seldom::new(LOG_INTERVAL),
+            complaints: Complaints::new(),
             tally: Tally::default(),
         };
         // It is away at first, which needs no telling.
@@ -333,7 +336,9 @@ impl Link {
                     Failure::Moved if line.wire.is_cluster() => self.doubt(line, "a key moved"),
                     _ => line.answered(),
                 }
-                Err(failure.into_error(operation, source))
+                let error = failure.into_error(operation, source);
+                self.complaints.hear(&self.config, failure, &error);
+                Err(error)
             }
             Err(_) => {
                 self.tally.timeouts.fetch_add(1, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 mod address;
 mod backoff;
 mod cache;
+mod complaints;
 mod config;
 mod counts;
 mod duration;

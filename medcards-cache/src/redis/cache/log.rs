@@ -57,6 +57,14 @@ impl RedisCache {
         Ok(LogPosition::new(id))
     }
 
+    /// Deletes the log, after which everybody forgets everything.
+    async fn delete_log(&self, operation: &'static str) -> Result<()> {
+        let mut command = redis::cmd("UNLINK");
+        command.arg(self.log());
+        let _: i64 = self.query(operation, &command).await?;
+        Ok(())
+    }
+
     fn keep_log(&self) -> Cmd {
         let mut command = redis::cmd("PEXPIRE");
         command.arg(self.log()).arg(millis(LOG_KEPT_FOR));
@@ -108,21 +116,37 @@ impl FarCache for RedisCache {
     }
 
     async fn announce(&self, removal: &Removal, by: &str) -> Result<Option<LogPosition>> {
-        match self.append(&removal.to_string(), by).await {
+        const OPERATION: &str = "announce a removal";
+        let text = removal.to_string();
+        match self.append(&text, by).await {
             Ok(position) => Ok(Some(position)),
             Err(error) if error.kind() == ErrorKind::Full => {
-                // There is no room to say what is to be forgotten, but room to delete the log, after
-                // which everybody forgets everything.
-                let mut command = redis::cmd("UNLINK");
-                command.arg(self.log());
-                let _: i64 = self.query("announce a removal", &command).await?;
+                // There is no room to say what is to be forgotten, but room to delete the log.
+                self.delete_log(OPERATION).await?;
                 Ok(None)
+            }
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.delete_log(OPERATION).await?;
+                self.append(&text, by).await.map(Some)
             }
             Err(error) => Err(error),
         }
     }
 
     async fn announced_after(&self, position: Option<&LogPosition>) -> Result<LogPage> {
+        match self.read_after(position).await {
+            // Something else is in its place, which nobody mends but we.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.delete_log("begin the removals anew").await?;
+                self.read_after(position).await
+            }
+            read => read,
+        }
+    }
+}
+
+impl RedisCache {
+    async fn read_after(&self, position: Option<&LogPosition>) -> Result<LogPage> {
         let Some(position) = position else {
             return Ok(LogPage {
                 notices: Vec::new(),

@@ -8,7 +8,7 @@ use medcards_tests::proxy::Proxy;
 use medcards_tests::redis::{RedisCluster, RedisServer, fresh_namespace};
 use tokio::time::Instant;
 
-use super::cache::cache_on;
+use super::cache::{cache_on, entry, hash};
 use super::logs::Logs;
 use super::places::{connected, patient, process_on, raw, until, within};
 
@@ -233,6 +233,38 @@ async fn a_replica_is_not_taken_for_a_primary() {
         .exec(&mut raw)
         .unwrap();
     until("it was promoted", async || !redis.is_away()).await;
+}
+
+/// A failure that stays is told, each kind for itself, and without what the call was about.
+#[tokio::test]
+async fn what_fails_until_somebody_acts_is_told_once_for_many_calls() {
+    let logs = Logs::listen();
+    let server = RedisServer::start();
+    let redis = process_on(&server.url()).await;
+    let cache = cache_on(redis.clone());
+    let key = sample_key(1);
+    server.command(&["SET", &hash(&key), "of another program"]);
+    let told = || logs.warnings("Redis fails calls");
+    for _ in 0..20 {
+        let error = cache.get(&key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
+    assert_eq!(told().len(), 1, "{:?}", told());
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    for _ in 0..20 {
+        let error = cache.put(sample_key(2), entry("Words.")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Full, "{error}");
+    }
+    server.command(&["ACL", "SETUSER", "default", "-@hash"]);
+    for _ in 0..20 {
+        let error = cache.get(&key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    }
+    let told = told();
+    assert_eq!(told.len(), 3, "{told:?}");
+    let case = key.case_id.to_string();
+    assert!(!told.iter().any(|line| line.contains(&case)), "{told:?}");
+    assert!(!redis.is_away());
 }
 
 /// Of the keys of a Cluster one node has some. The others are not a reason to give it up.

@@ -449,3 +449,30 @@ mod orders {
         }
     }
 }
+
+/// Another program wrote there, so that nobody could hear of a removal any more.
+#[tokio::test]
+async fn a_log_of_another_type_is_begun_anew() {
+    const LOG: &str = "medcards:{removals}:1";
+    let server = RedisServer::start();
+    let (one, other) = (process(&server.url()).await, process(&server.url()).await);
+    let key = sample_key(1);
+    put(&one, &key, "Words.").await;
+    assert!(text(&other, &key).await.is_some());
+    let clears = other.counts().near_clears;
+    server.command(&["SET", LOG, "of another program"]);
+    until("everything nearby is forgotten", async || {
+        other.counts().near_clears > clears && other.get_local(&key).is_none()
+    })
+    .await;
+    assert_eq!(server.command(&["TYPE", LOG]), "stream");
+
+    assert!(text(&other, &key).await.is_some());
+    server.command(&["SET", LOG, "of another program"]);
+    one.remove(&key).await.expect("the log is begun anew");
+    until("it is gone nearby", async || {
+        other.get_local(&key).is_none()
+    })
+    .await;
+    assert_eq!(text(&other, &key).await, None);
+}
