@@ -196,15 +196,16 @@ impl Common {
     /// For a process that shares nothing but its store.
     fn of_one(opened: &OpenedStore, clock: Arc<dyn Clock>) -> Self {
         let cache = Arc::new(near_cache(&clock));
-        let boards: Arc<dyn Leaderboards> = Arc::new(MemoryLeaderboards::new(Arc::clone(&clock)));
+        let boards = Arc::new(MemoryLeaderboards::new(Arc::clone(&clock)));
+        let keeper = BoardKeeper::start(opened.shared(), boards);
         Self {
             cache: Arc::clone(&cache) as _,
             limiter: Arc::new(MemoryRateLimiter::new(clock)),
             sessions: opened.sessions(),
-            keeper: BoardKeeper::start(opened.shared(), Arc::clone(&boards)),
-            boards,
+            boards: Arc::new(keeper.clone()),
             spending: None,
-            metrics: vec![cache],
+            metrics: vec![cache, Arc::new(keeper.clone())],
+            keeper,
             fallback: None,
             redis: None,
         }
@@ -219,7 +220,8 @@ impl Common {
         let leases = Arc::new(RedisLeases::new(&redis));
         let ledger = Arc::new(RedisSpendLedger::new(&redis, Arc::clone(&store)));
         let far: Arc<dyn Leaderboards> = Arc::new(RedisLeaderboards::new(redis.clone()));
-        let fallback = FallbackLeaderboards::new(Arc::clone(&far), Arc::clone(&store), clock);
+        let keeper = BoardKeeper::start(Arc::clone(&store), Arc::clone(&far));
+        let fallback = FallbackLeaderboards::new(far, store, clock).with_keeper(keeper.clone());
         let fallback = Arc::new(fallback);
         let sessions = Arc::new(RedisSessions::new(opened.sessions(), redis.clone()));
         Self {
@@ -235,8 +237,9 @@ impl Common {
                 leases,
                 ledger,
                 sessions,
+                Arc::new(keeper.clone()),
             ],
-            keeper: BoardKeeper::start(store, far),
+            keeper,
             fallback: Some(fallback),
             redis: Some(redis),
         }

@@ -235,7 +235,8 @@ impl HttpConfig {
     }
 
     /// The leaderboards to show. Whoever makes them also keeps them fed, by a
-    /// [`BoardKeeper`](medcards_core::leaderboard::BoardKeeper). Default: none; their paths say so.
+    /// [`BoardKeeper`](medcards_core::leaderboard::BoardKeeper), which is best given here itself: it
+    /// knows whether they have everything. Default: none; their paths say so.
     pub fn with_leaderboards(mut self, leaderboards: Arc<dyn Leaderboards>) -> Self {
         self.leaderboards = Some(leaderboards);
         self

@@ -43,6 +43,7 @@ pub struct FallbackLeaderboards {
     far: Arc<dyn Leaderboards>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    keeper: Option<BoardKeeper>,
     places_max: usize,
     tops: Cache<(Board, usize), Top>,
     standings: Cache<(Board, UserId, usize), Neighbourhood>,
@@ -51,9 +52,7 @@ pub struct FallbackLeaderboards {
 }
 
 /// Boards of this process.
-#[derive(Clone)]
 struct Own {
-    boards: Arc<MemoryLeaderboards>,
     keeper: BoardKeeper,
     needed_at: Instant,
 }
@@ -67,6 +66,7 @@ impl FallbackLeaderboards {
             far,
             store,
             clock,
+            keeper: None,
             places_max: MemoryLeaderboards::PLACES_MAX_DEFAULT,
             tops: Cache::new(REMEMBERED_TOPS_MAX),
             standings: Cache::new(REMEMBERED_STANDINGS_MAX),
@@ -79,6 +79,15 @@ impl FallbackLeaderboards {
     #[must_use]
     pub fn with_places_max(mut self, places_max: usize) -> Self {
         self.places_max = places_max;
+        self
+    }
+
+    /// The same with the keeper that this process has for the backend's boards. While it does not
+    /// [keep them up](BoardKeeper::is_kept_up), their answers say that they are not complete.
+    /// Default: none; they are believed.
+    #[must_use]
+    pub fn with_keeper(mut self, keeper: BoardKeeper) -> Self {
+        self.keeper = Some(keeper);
         self
     }
 
@@ -99,6 +108,13 @@ impl FallbackLeaderboards {
         }
     }
 
+    /// Takes from an answer of the backend that it is complete, if it is not kept up.
+    fn check(&self, as_of: &mut AsOf) {
+        if let Some(keeper) = &self.keeper {
+            keeper.check(as_of);
+        }
+    }
+
     fn own(&self) -> MutexGuard<'_, Option<Own>> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,16 +127,16 @@ impl FallbackLeaderboards {
 
     /// Boards of this process, which begin to be built if there are none, and whether they are
     /// built.
-    async fn own_boards(&self) -> (Arc<MemoryLeaderboards>, bool) {
-        let boards = {
+    async fn own_boards(&self) -> (BoardKeeper, bool) {
+        let keeper = {
             let mut own = self.own();
             let own = own.get_or_insert_with(|| self.begin());
             own.needed_at = Instant::now();
-            Arc::clone(&own.boards)
+            own.keeper.clone()
         };
-        let progress = boards.progress().await;
+        let progress = keeper.progress().await;
         let is_built = progress.is_ok_and(|progress| progress.current.is_some());
-        (boards, is_built)
+        (keeper, is_built)
     }
 
     /// A cohort of earlier, which more may have joined since.
@@ -133,10 +149,9 @@ impl FallbackLeaderboards {
     fn begin(&self) -> Own {
         tracing::warn!(far = %self.far, "leaderboards are away: this process builds its own");
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let boards = Arc::new(MemoryLeaderboards::with_places_max(self.places_max, clock));
+        let boards = MemoryLeaderboards::with_places_max(self.places_max, clock);
         Own {
-            keeper: BoardKeeper::start(store, Arc::clone(&boards) as _),
-            boards,
+            keeper: BoardKeeper::start(store, Arc::new(boards)),
             needed_at: Instant::now(),
         }
     }
@@ -176,6 +191,8 @@ impl Leaderboards for FallbackLeaderboards {
             Ok(top) if top.as_of.is_complete => {
                 self.answered();
                 self.tops.insert(key, top.clone());
+                let mut top = top;
+                self.check(&mut top.as_of);
                 Ok(top)
             }
             Ok(top) => {
@@ -207,6 +224,8 @@ impl Leaderboards for FallbackLeaderboards {
             Ok(found) if found.as_of.is_complete => {
                 self.answered();
                 self.standings.insert(key, found.clone());
+                let mut found = found;
+                self.check(&mut found.as_of);
                 Ok(found)
             }
             Ok(found) => {
@@ -233,6 +252,8 @@ impl Leaderboards for FallbackLeaderboards {
             Ok(Some(cohort)) if cohort.as_of.is_complete => {
                 self.answered();
                 self.cohorts.insert(key, cohort.clone());
+                let mut cohort = cohort;
+                self.check(&mut cohort.as_of);
                 Ok(Some(cohort))
             }
             Ok(cohort) => {

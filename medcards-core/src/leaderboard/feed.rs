@@ -61,8 +61,19 @@ pub struct FeedStep {
     pub switched: bool,
     /// Whether boards are lost, and are not built again yet because that happened a moment ago.
     pub is_waiting_to_rebuild: bool,
-    /// Whether the log has nothing more, as of this step.
+    /// Whether the log has nothing more for any edition, as of this step.
     pub is_caught_up: bool,
+    /// Whether the boards that answer have all that the log had when this step read it. They may
+    /// while others are still being filled.
+    pub counts_all: bool,
+}
+
+/// What became of one edition in a step.
+struct Carried {
+    /// Where it stands, if there were no more events.
+    end: Option<LogPosition>,
+    /// Whether it has all that the log had.
+    counts_all: bool,
 }
 
 impl BoardFeed {
@@ -123,12 +134,15 @@ impl BoardFeed {
         }
         let mut is_caught_up = true;
         if let Some(current) = whole(progress.current) {
-            is_caught_up &= self.carry(current, &mut step).await?.is_some();
+            let carried = self.carry(current, &mut step).await?;
+            is_caught_up &= carried.end.is_some();
+            step.counts_all = carried.counts_all;
         }
         if let Some(next) = whole(progress.next) {
-            match self.carry(next, &mut step).await? {
+            match self.carry(next, &mut step).await?.end {
                 Some(position) => {
-                    step.switched = self.boards.switch(next.edition, position).await?
+                    step.switched = self.boards.switch(next.edition, position).await?;
+                    step.counts_all |= step.switched;
                 }
                 None => is_caught_up = false,
             }
@@ -143,49 +157,58 @@ impl BoardFeed {
         self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries events to one edition, and says where it stands if there are no more.
-    async fn carry(
-        &self,
-        edition: EditionProgress,
-        step: &mut FeedStep,
-    ) -> Result<Option<LogPosition>> {
+    /// Carries events to one edition.
+    async fn carry(&self, edition: EditionProgress, step: &mut FeedStep) -> Result<Carried> {
         let from = edition.position;
         let events = self.store.read_events(from, EVENTS_PER_READ_MAX).await?;
         let Some(last) = events.last().map(|event| event.position) else {
-            return Ok(Some(from));
+            return Ok(Carried {
+                end: Some(from),
+                counts_all: true,
+            });
         };
         let specialties = self.specialties_of(&events).await?;
         let gains = gains_of(&events, |case_id, version| {
             specialties.get(&(case_id, version)).cloned().flatten()
         });
-        self.apply(edition.edition, from, last, &gains, step)
-            .await?;
-        if !step.was_overtaken {
-            step.events += events.len() as u64;
-            step.gains += gains.len() as u64;
-        }
-        Ok(None)
+        let counts = match self.apply(edition.edition, from, last, &gains).await? {
+            Applied::Done => {
+                step.events += events.len() as u64;
+                step.gains += gains.len() as u64;
+                true
+            }
+            // The next step asks where everything stands.
+            Applied::Elsewhere(position) => {
+                step.was_overtaken = true;
+                position >= last
+            }
+            Applied::Gone => {
+                step.was_overtaken = true;
+                false
+            }
+        };
+        Ok(Carried {
+            end: None,
+            // A read with room for more had all.
+            counts_all: counts && events.len() < EVENTS_PER_READ_MAX,
+        })
     }
 
+    /// Applies all batches, up to one that is not done.
     async fn apply(
         &self,
         edition: Edition,
         from: LogPosition,
         to: LogPosition,
         gains: &[Gain],
-        step: &mut FeedStep,
-    ) -> Result<()> {
+    ) -> Result<Applied> {
         for batch in batches(from, to, gains) {
             match self.boards.apply(edition, &batch).await? {
                 Applied::Done => {}
-                Applied::Elsewhere(_) | Applied::Gone => {
-                    // The next step asks where everything stands.
-                    step.was_overtaken = true;
-                    break;
-                }
+                other => return Ok(other),
             }
         }
-        Ok(())
+        Ok(Applied::Done)
     }
 
     /// The specialties of the cases that were answered right, each read once.

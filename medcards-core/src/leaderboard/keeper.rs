@@ -1,13 +1,20 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{BoardFeed, FeedStep, Leaderboards};
+use super::{
+    Applied, AsOf, Batch, Board, BoardFeed, Cohort, Edition, FeedStep, Leaderboards, Neighbourhood,
+    Progress, Top, Week,
+};
+use crate::event::LogPosition;
+use crate::id::UserId;
+use crate::metric::{Metric, MetricSource};
 use crate::store::Store;
 use crate::{Error, Result};
 
@@ -20,6 +27,10 @@ const OVERTAKEN_WAIT: Duration = Duration::from_millis(100);
 /// How often to look whether everything is still there: so long may a loss go unnoticed on boards
 /// that nobody gains a point on.
 const VERIFY_EVERY: Duration = Duration::from_secs(5);
+
+/// How long ago boards may have been seen to have everything, and still be called complete: more than
+/// a few steps take of which one fails, and still what students call a moment.
+const COMPLETE_FOR: Duration = Duration::from_secs(5);
 
 /// How long to wait after a first failure; doubled with each.
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(100);
@@ -35,6 +46,11 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 /// Every process may run one on the same boards: each point counts once. It fills boards that are
 /// empty, or have lost something, from the start of the log. A failure is logged, at most once a
 /// minute, and tried again.
+///
+/// It is the boards, too, for who reads them through it: what boards cannot know, it does, namely
+/// whether the log has more than they. Answers are complete only if the boards say so and have been
+/// seen to have all that the log has within the last five seconds. So they are not before the first
+/// look, while gains cannot be written or the log cannot be read, and when it is stopped.
 ///
 /// Cloning gives a handle on the same keeper. Dropping every handle stops it.
 #[derive(Clone)]
@@ -60,8 +76,9 @@ struct Counters {
     overtaken: AtomicU64,
     failures: AtomicU64,
     rebuilds: AtomicU64,
-    is_caught_up: AtomicBool,
-    caught_up_at: Mutex<Instant>,
+    started_at: Instant,
+    /// When the step began that last saw that the boards have everything.
+    complete_at: Mutex<Option<Instant>>,
 }
 
 /// What a keeper has done since it was started.
@@ -78,8 +95,8 @@ pub struct KeeperCounts {
     pub failures: u64,
     /// How many rebuilds it switched in.
     pub rebuilds: u64,
-    /// For how long the boards have not had all that the log has; zero if they had, the last time
-    /// it looked.
+    /// How long ago it last saw that the boards that answer have all that the log has, or how long
+    /// ago it was started: up to a second or so if all is well.
     pub behind_for: Duration,
 }
 
@@ -99,8 +116,8 @@ impl BoardKeeper {
                 overtaken: AtomicU64::new(0),
                 failures: AtomicU64::new(0),
                 rebuilds: AtomicU64::new(0),
-                is_caught_up: AtomicBool::new(false),
-                caught_up_at: Mutex::new(Instant::now()),
+                started_at: Instant::now(),
+                complete_at: Mutex::default(),
             },
         });
         let tasks = TaskTracker::new();
@@ -135,6 +152,19 @@ impl BoardKeeper {
         self.handle.inner.counters.read()
     }
 
+    /// Whether it has seen within the last five seconds that the boards that answer have all that the
+    /// log has.
+    #[must_use]
+    pub fn is_kept_up(&self) -> bool {
+        let complete_at = *self.handle.inner.counters.complete_at();
+        complete_at.is_some_and(|at| at.elapsed() <= COMPLETE_FOR)
+    }
+
+    /// Takes from an answer of the boards that it is complete, if they are not kept up.
+    pub(super) fn check(&self, as_of: &mut AsOf) {
+        as_of.is_complete &= self.is_kept_up();
+    }
+
     /// Stops, after the step that is under way. Close the store after it.
     ///
     /// # Cancel safety
@@ -155,6 +185,7 @@ async fn keep(inner: Arc<Inner>) {
     let mut trouble = Trouble::default();
     let mut verified_at: Option<Instant> = None;
     while !inner.stopping.is_cancelled() {
+        let begun_at = Instant::now();
         let is_due = verified_at.is_none_or(|at| at.elapsed() >= VERIFY_EVERY);
         let stepped = if is_due {
             inner.feed.verify_and_step().await
@@ -167,7 +198,7 @@ async fn keep(inner: Arc<Inner>) {
                     verified_at = Some(Instant::now());
                 }
                 trouble.is_over(&inner.feed);
-                inner.counters.add(&step);
+                inner.counters.add(&step, begun_at);
                 wait_after(&step)
             }
             Err(error) => {
@@ -225,7 +256,7 @@ impl Trouble {
 }
 
 impl Counters {
-    fn add(&self, step: &FeedStep) {
+    fn add(&self, step: &FeedStep, begun_at: Instant) {
         self.events.fetch_add(step.events, Ordering::Relaxed);
         self.gains.fetch_add(step.gains, Ordering::Relaxed);
         let once = u64::from;
@@ -233,30 +264,24 @@ impl Counters {
             .fetch_add(once(step.was_overtaken), Ordering::Relaxed);
         self.rebuilds
             .fetch_add(once(step.switched), Ordering::Relaxed);
-        if step.is_caught_up {
-            *self.caught_up_at() = Instant::now();
+        if step.counts_all {
+            *self.complete_at() = Some(begun_at);
         }
-        self.is_caught_up
-            .store(step.is_caught_up, Ordering::Relaxed);
     }
 
     fn add_failure(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        self.is_caught_up.store(false, Ordering::Relaxed);
     }
 
-    fn caught_up_at(&self) -> std::sync::MutexGuard<'_, Instant> {
-        self.caught_up_at
+    fn complete_at(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.complete_at
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> KeeperCounts {
-        let behind_for = if self.is_caught_up.load(Ordering::Relaxed) {
-            Duration::ZERO
-        } else {
-            self.caught_up_at().elapsed()
-        };
+        let complete_at = *self.complete_at();
+        let behind_for = complete_at.unwrap_or(self.started_at).elapsed();
         KeeperCounts {
             events: self.events.load(Ordering::Relaxed),
             gains: self.gains.load(Ordering::Relaxed),
@@ -265,6 +290,84 @@ impl Counters {
             rebuilds: self.rebuilds.load(Ordering::Relaxed),
             behind_for,
         }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Leaderboards for BoardKeeper {
+    async fn progress(&self) -> Result<Progress> {
+        self.boards().progress().await
+    }
+
+    async fn verify(&self) -> Result<Progress> {
+        self.boards().verify().await
+    }
+
+    async fn apply(&self, edition: Edition, batch: &Batch<'_>) -> Result<Applied> {
+        self.boards().apply(edition, batch).await
+    }
+
+    async fn begin_rebuild(&self) -> Result<Progress> {
+        self.boards().begin_rebuild().await
+    }
+
+    async fn switch(&self, edition: Edition, position: LogPosition) -> Result<bool> {
+        self.boards().switch(edition, position).await
+    }
+
+    async fn top(&self, board: &Board, limit: usize) -> Result<Top> {
+        let mut top = self.boards().top(board, limit).await?;
+        self.check(&mut top.as_of);
+        Ok(top)
+    }
+
+    async fn standing(
+        &self,
+        board: &Board,
+        user_id: UserId,
+        neighbours: usize,
+    ) -> Result<Neighbourhood> {
+        let found = self.boards().standing(board, user_id, neighbours);
+        let mut found = found.await?;
+        self.check(&mut found.as_of);
+        Ok(found)
+    }
+
+    async fn cohort(&self, week: Week, user_id: UserId) -> Result<Option<Cohort>> {
+        let mut cohort = self.boards().cohort(week, user_id).await?;
+        if let Some(cohort) = &mut cohort {
+            self.check(&mut cohort.as_of);
+        }
+        Ok(cohort)
+    }
+}
+
+impl MetricSource for BoardKeeper {
+    fn collect(&self, metrics: &mut Vec<Metric>) {
+        let counts = self.counts();
+        metrics.extend([
+            Metric::gauge(
+                "medcards_leaderboard_behind_seconds",
+                "How long ago the leaderboards were last seen to have everything: not complete from five seconds on.",
+                counts.behind_for.as_secs_f64(),
+            ),
+            Metric::counter(
+                "medcards_leaderboard_events_total",
+                "Events that this process carried to the leaderboards.",
+                counts.events,
+            ),
+            Metric::counter(
+                "medcards_leaderboard_failures_total",
+                "Times that it could not, and tried again.",
+                counts.failures,
+            ),
+            Metric::counter(
+                "medcards_leaderboard_rebuilds_total",
+                "Leaderboards that were built anew and switched in by this process.",
+                counts.rebuilds,
+            ),
+        ]);
     }
 }
 

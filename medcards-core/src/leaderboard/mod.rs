@@ -140,7 +140,8 @@ pub struct AsOf {
     /// Events up to this place count.
     pub position: LogPosition,
     /// Whether all of them count. `false` while boards are built for the first time, when some of
-    /// them were lost or had no room, and for an answer of earlier that is given again.
+    /// them were lost or had no room, and for an answer of earlier that is given again. Read through
+    /// a [`BoardKeeper`] also while the log may have more.
     pub is_complete: bool,
 }
 

@@ -6,10 +6,12 @@ use medcards_core::answer::AnswerStore;
 use medcards_core::case::CaseStore;
 use medcards_core::event::{EVENTS_PER_READ_MAX, EventLog, LogPosition};
 use medcards_core::leaderboard::{
-    Applied, Batch, Board, BoardFeed, BoardKeeper, Cohort, Edition, FeedStep, Leaderboards,
-    Neighbourhood, Period, Progress, STANDINGS_MAX, SpecialtyName, Standing, Top, Week,
+    Applied, Batch, Board, BoardFeed, BoardKeeper, Cohort, Edition, FallbackLeaderboards, FeedStep,
+    Leaderboards, Neighbourhood, Period, Progress, STANDINGS_MAX, SpecialtyName, Standing, Top,
+    Week,
 };
 use medcards_core::memory::{MemoryLeaderboards, MemoryStore};
+use medcards_core::metric::{MetricSource, MetricValue};
 use medcards_core::testing::{
     FaultPlan, Faulty, ManualClock, Operation, SAMPLE_START, sample_answer, sample_record,
     sample_user_id,
@@ -227,6 +229,99 @@ async fn a_keeper_goes_on_after_the_store_failed() {
     let counts = keeper.counts();
     assert_eq!(counts.failures, 40);
     assert!(counts.events >= 500, "{counts:?}");
+}
+
+/// What each read through a keeper says of itself.
+async fn completeness(boards: &dyn Leaderboards) -> [bool; 3] {
+    let (board, week) = (Board::overall(Period::AllTime), Week::of(SAMPLE_START));
+    let user_id = sample_user_id(1);
+    let top = boards.top(&board, 1).await.expect(WORKS);
+    let standing = boards.standing(&board, user_id, 1).await.expect(WORKS);
+    let cohort = boards.cohort(week, user_id).await.expect(WORKS);
+    let cohort = cohort.expect("the student has a point");
+    [top.as_of, standing.as_of, cohort.as_of].map(|as_of| as_of.is_complete)
+}
+
+/// The figure of this name that a keeper shows.
+fn shown(keeper: &BoardKeeper, name: &str) -> MetricValue {
+    let mut metrics = Vec::new();
+    keeper.collect(&mut metrics);
+    let metric = metrics.into_iter().find(|metric| metric.name == name);
+    metric.expect("it is shown").value
+}
+
+/// Boards know nothing of a log that cannot be read, or of gains that never come to them.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_kept_up_is_not_complete_for_who_reads_through_its_keeper() {
+    let school = School::new().await;
+    school.answer(1, 0, SAMPLE_START).await;
+    let plan = FaultPlan::new();
+    let store = Arc::new(Faulty::new(school.store.clone(), plan.clone()));
+    let boards = boards();
+    let keeper = BoardKeeper::start(store, Arc::clone(&boards) as _);
+    let fallback = FallbackLeaderboards::new(
+        Arc::clone(&boards) as _,
+        Arc::new(school.store.clone()),
+        Arc::new(ManualClock::default()),
+    );
+    let fallback = fallback.with_keeper(keeper.clone());
+    assert!(!keeper.is_kept_up(), "it has not looked yet");
+    wait_for(&*boards, school.end().await).await;
+    let wait_until = async |is_complete| {
+        while keeper.is_kept_up() != is_complete {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    wait_until(true).await;
+    assert_eq!(completeness(&keeper).await, [true; 3]);
+    assert_eq!(completeness(&fallback).await, [true; 3]);
+    // Idle for long: it looks, and so it knows.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(completeness(&keeper).await, [true; 3]);
+
+    let failures = keeper.counts().failures;
+    plan.fail_next(Operation::ReadEvents, 1_000, ErrorKind::Unavailable);
+    school.answer(1, 0, SAMPLE_START).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(keeper.is_kept_up(), "that was a moment ago");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(completeness(&keeper).await, [false; 3]);
+    assert_eq!(completeness(&fallback).await, [false; 3]);
+    assert_eq!(completeness(&*boards).await, [true; 3], "they cannot know");
+    let MetricValue::Gauge(behind_s) = shown(&keeper, "medcards_leaderboard_behind_seconds") else {
+        panic!("it goes up and down");
+    };
+    assert!((7.0..10.0).contains(&behind_s), "{behind_s}");
+    let counts = keeper.counts();
+    assert!(counts.failures > failures, "{counts:?}");
+    for (name, count) in [
+        ("medcards_leaderboard_events_total", counts.events),
+        ("medcards_leaderboard_failures_total", counts.failures),
+        ("medcards_leaderboard_rebuilds_total", counts.rebuilds),
+    ] {
+        assert_eq!(shown(&keeper, name), MetricValue::Counter(count), "{name}");
+    }
+
+    wait_until(true).await;
+    assert_eq!(completeness(&fallback).await, [true; 3]);
+    let top = fallback.top(&Board::overall(Period::AllTime), 1).await;
+    assert_eq!(top.expect(WORKS).standings[0].points, 2);
+}
+
+/// Else an administrator who has them built anew takes from all students that theirs are complete.
+#[tokio::test(start_paused = true)]
+async fn boards_are_kept_up_while_others_are_built_beside_them() {
+    let school = School::new().await;
+    school.answers(2_500).await;
+    let boards = boards();
+    let feed = BoardFeed::new(Arc::new(school.store.clone()), Arc::clone(&boards) as _);
+    let step = feed.step().await.expect(WORKS);
+    assert!(!step.counts_all, "the first of them are still being built");
+    self::feed(&feed).await;
+    school.answer(1, 0, SAMPLE_START).await;
+    boards.begin_rebuild().await.expect(WORKS);
+    let step = feed.step().await.expect(WORKS);
+    assert!(step.counts_all && !step.is_caught_up, "{step:?}");
 }
 
 #[tokio::test(start_paused = true)]
