@@ -33,7 +33,12 @@ for i = 2, #KEYS do
     part.is_kept = part.kept_until == 0 or now < part.kept_until
     if part.is_kept then
         local known = tonumber(redis.call('HGET', meta, part.field) or '0')
-        if redis.call('ZCARD', KEYS[i]) ~= known then
+        local count = redis.pcall('ZCARD', KEYS[i])
+        if type(count) ~= 'number' then
+            -- Something else has its name, which nobody could read or count on.
+            redis.call('UNLINK', KEYS[i])
+        end
+        if count ~= known then
             redis.call('HSET', meta, role .. '_lost', '1')
             return {'gone', ''}
         end

@@ -23,6 +23,7 @@ use super::Redis;
 
 static APPLY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("apply.lua")));
 static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("begin.lua")));
+static FIELDS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("fields.lua")));
 static READ: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("read.lua")));
 static SWITCH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("switch.lua")));
 static VERIFY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("verify.lua")));
@@ -64,7 +65,8 @@ const PROGRESS_FIELDS: [&str; 6] = [
 /// which a rebuild needs: one that has to evict boards loses them again and again, and is built anew
 /// after longer and longer waits. Should the server lose any of them all the
 /// same, by FLUSHALL, a restart, an operator, or by evicting what expires never, then the counts
-/// tell: gains are refused and the keepers build all boards anew from the log. It is noticed when
+/// tell: gains are refused and the keepers build all boards anew from the log. What somebody else put
+/// under their names is dropped, and is such a loss. It is noticed when
 /// somebody gains a point on the board, and within the time between two
 /// [verifications](Leaderboards::verify). Answers say until then that they are not complete. Should the
 /// hash alone be lost, then the boards that it told of stay until they are evicted or deleted.
@@ -118,13 +120,9 @@ impl RedisLeaderboards {
 
     /// All fields that tell of sorted sets.
     async fn fields(&self, operation: &'static str) -> Result<Vec<String>> {
-        let mut command = redis::cmd("HKEYS");
-        command.arg(&*self.meta);
-        let fields: Vec<String> = self
-            .redis
-            .query(operation, KEEPER_PATIENCE, &command)
-            .await?;
-        Ok(fields)
+        let mut script = FIELDS.prepare_invoke();
+        script.key(&*self.meta);
+        self.redis.script(operation, KEEPER_PATIENCE, &script).await
     }
 
     /// Compares all sorted sets with what is known of them, and drops what no edition has.

@@ -12,8 +12,15 @@ for i = 2, #KEYS do
     if not role or (kept_until > 0 and now >= kept_until) then
         redis.call('UNLINK', KEYS[i])
         redis.call('HDEL', meta, field)
-    elseif known and redis.call('ZCARD', KEYS[i]) ~= tonumber(known) then
-        redis.call('HSET', meta, role .. '_lost', '1')
+    else
+        local count = redis.pcall('ZCARD', KEYS[i])
+        if type(count) ~= 'number' then
+            -- Something else has its name, which nobody could read or count on.
+            redis.call('UNLINK', KEYS[i])
+        end
+        if known and count ~= tonumber(known) then
+            redis.call('HSET', meta, role .. '_lost', '1')
+        end
     end
 end
 return 0

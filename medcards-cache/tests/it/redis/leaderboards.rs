@@ -314,9 +314,9 @@ async fn a_rebuild_leaves_nothing_of_the_old_boards() {
     assert_eq!(fields.len(), before - 1 + 2, "{fields:?}");
 }
 
-/// A script that fails midway is not undone, so it must fail before it begins.
+/// A script that fails midway is not undone, so it must look at everything before it begins.
 #[tokio::test]
-async fn a_batch_that_fails_changes_nothing() {
+async fn a_batch_that_meets_something_else_changes_nothing() {
     let server = RedisServer::start();
     let boards = RedisLeaderboards::new(process_on(&server.url()).await);
     let progress = boards.begin_rebuild().await.expect(WORKS);
@@ -339,12 +339,39 @@ async fn a_batch_that_fails_changes_nothing() {
         to: end,
         gains: &[gain],
     };
-    boards.apply(edition, &batch).await.unwrap_err();
+    let applied = boards.apply(edition, &batch).await.expect(WORKS);
+    assert_eq!(applied, Applied::Gone);
     let top = boards.top(&all_time(), 1).await.expect(WORKS);
     assert_eq!((top.members, top.as_of.position), (0, LogPosition::START));
-    let _: u32 = run(&server, &["DEL", &places]).await;
+    assert_eq!(keys(&server).await, ["medcards:{boards}:meta"]);
+    let progress = boards.begin_rebuild().await.expect(WORKS);
+    let edition = progress.next.expect("the lost one is given up").edition;
     let applied = boards.apply(edition, &batch).await.expect(WORKS);
     assert_eq!(applied, Applied::Done);
+}
+
+/// Redis says WRONGTYPE to who takes it for a board: for ever, were it left there.
+#[tokio::test]
+async fn what_somebody_put_in_the_place_of_boards_is_dropped_and_they_are_built_anew() {
+    let server = RedisServer::start();
+    let (boards, school, _) = fed(&server, 500).await;
+    let expected = everything(&*boards).await;
+    for suffix in ["/all-time", "/all-time/cardiology", "meta"] {
+        let keys = keys(&server).await;
+        let key = keys.iter().find(|key| key.ends_with(suffix));
+        let key = key.expect("it was built");
+        let _: () = run(&server, &["SET", key, "something else"]).await;
+        let feed = school.feed(&boards);
+        let step = feed.verify_and_step().await.expect(WORKS);
+        assert!(step.began_rebuild, "{key} is lost");
+        let top = boards
+            .top(&all_time(), 1)
+            .await
+            .expect("boards can be read");
+        assert!(!top.as_of.is_complete, "{key}");
+        carry_all(&feed).await;
+        assert_eq!(everything(&*boards).await, expected, "{key}");
+    }
 }
 
 #[tokio::test]
@@ -366,6 +393,34 @@ async fn a_server_without_room_refuses_gains_whole_and_takes_them_later() {
     let _: () = run(&server, &["CONFIG", "SET", "maxmemory", "0"]).await;
     carry_all(&feed).await;
     assert_eq!(everything(&*boards).await, school.expected().await);
+}
+
+/// Reads go on then, and boards that are read know nothing of gains that never came to them.
+#[tokio::test]
+async fn a_server_without_room_is_not_complete_for_who_reads_through_a_keeper() {
+    let server = RedisServer::start_with(&[("maxmemory-policy", "noeviction")]);
+    let far = Arc::new(RedisLeaderboards::new(process_on(&server.url()).await));
+    let school = School::new().await;
+    school.answer(1, 0, now()).await;
+    let keeper = school.keeper(&far);
+    let store = Arc::new(school.store.clone());
+    let clock = Arc::new(SystemClock::new());
+    let boards = FallbackLeaderboards::new(Arc::clone(&far) as _, store, clock);
+    let boards = boards.with_keeper(keeper.clone());
+    let top = async || boards.top(&all_time(), 1).await.expect(WORKS);
+    let is_complete = async || top().await.as_of.is_complete;
+    until("the point counts", is_complete).await;
+
+    let _: () = run(&server, &["CONFIG", "SET", "maxmemory", "1"]).await;
+    school.answer(1, 0, now()).await;
+    until("that is noticed", async || !is_complete().await).await;
+    assert_eq!(top().await.standings[0].points, 1);
+    assert!(keeper.counts().failures > 0);
+    let alone = far.top(&all_time(), 1).await.expect("reads need no room");
+    assert!(alone.as_of.is_complete, "it is the keeper who knows");
+    let _: () = run(&server, &["CONFIG", "SET", "maxmemory", "0"]).await;
+    until("there is room again", is_complete).await;
+    assert_eq!(top().await.standings[0].points, 2);
 }
 
 #[tokio::test]
