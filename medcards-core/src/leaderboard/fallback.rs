@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quick_cache::sync::Cache;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
+use super::question::{CohortOf, Question, StandingOf, TopOf};
 use super::{
-    Applied, AsOf, Batch, Board, BoardKeeper, Cohort, Edition, Leaderboards, Neighbourhood,
-    Progress, Top, Week,
+    Applied, Batch, Board, BoardKeeper, Cohort, Edition, Leaderboards, Neighbourhood, Progress,
+    Top, Week,
 };
 use crate::Result;
 use crate::event::LogPosition;
@@ -26,17 +27,31 @@ const REMEMBERED_STANDINGS_MAX: usize = 10_000;
 /// How many cohorts are remembered, for each user of them, at about 1 kB each.
 const REMEMBERED_COHORTS_MAX: usize = 10_000;
 
+/// For how long nothing but failures must come before boards of this process are built: longer than a
+/// hiccup, because that reads the whole log, and every process would do so in the same hiccup.
+const AWAY_FOR: Duration = Duration::from_secs(5);
+
+/// How long to wait before something is asked once more that nobody remembers: most hiccups are over
+/// then.
+const ONCE_MORE_WAIT: Duration = Duration::from_millis(20);
+
+/// How long the answer may take then: together with the wait what a student does not notice.
+const ONCE_MORE_PATIENCE: Duration = Duration::from_millis(30);
+
 /// How long boards of this process are kept after they were last needed: what has just come back
 /// may go again.
 const OWN_KEPT_FOR: Duration = Duration::from_secs(600);
 
 /// Leaderboards that go on answering while their backend is away. Reads of it never fail.
 ///
-/// The first read that the backend fails starts to build boards in the memory of this process, from
-/// the store. Until they are built it answers what it was last asked for, and what it was not, from
-/// what is built so far; such answers say that they are not complete. Once built, its own boards
-/// answer, as completely as the log is known. They are dropped when they have not been needed for
-/// ten minutes.
+/// When the backend fails a read, the answer is what the same question was last answered with. If it
+/// was not, the backend is asked once more, after 20 ms and for 30 ms at most; then nobody is on the
+/// board. Such answers say that they are not complete.
+///
+/// When it has done nothing but fail for five seconds, boards begin to be built in the memory of this
+/// process, from the store. What is not remembered is answered from what is built so far. Once built,
+/// its own boards answer, as completely as the log is known. They are dropped when they have not been
+/// needed for ten minutes.
 ///
 /// What is not a read goes to the backend as it is, and fails as it fails.
 pub struct FallbackLeaderboards {
@@ -45,10 +60,18 @@ pub struct FallbackLeaderboards {
     clock: Arc<dyn Clock>,
     keeper: Option<BoardKeeper>,
     places_max: usize,
-    tops: Cache<(Board, usize), Top>,
-    standings: Cache<(Board, UserId, usize), Neighbourhood>,
-    cohorts: Cache<(Week, UserId), Cohort>,
-    own: Mutex<Option<Own>>,
+    tops: Cache<TopOf, Top>,
+    standings: Cache<StandingOf, Neighbourhood>,
+    cohorts: Cache<CohortOf, Option<Cohort>>,
+    outage: Mutex<Outage>,
+}
+
+/// How the backend fares.
+#[derive(Default)]
+struct Outage {
+    /// When it first failed since it last answered.
+    failing_since: Option<Instant>,
+    own: Option<Own>,
 }
 
 /// Boards of this process.
@@ -71,7 +94,7 @@ impl FallbackLeaderboards {
             tops: Cache::new(REMEMBERED_TOPS_MAX),
             standings: Cache::new(REMEMBERED_STANDINGS_MAX),
             cohorts: Cache::new(REMEMBERED_COHORTS_MAX),
-            own: Mutex::default(),
+            outage: Mutex::default(),
         }
     }
 
@@ -94,7 +117,7 @@ impl FallbackLeaderboards {
     /// Whether it has boards of its own, because the backend failed lately.
     #[must_use]
     pub fn is_on_its_own(&self) -> bool {
-        self.own().is_some()
+        self.outage().own.is_some()
     }
 
     /// Drops its own boards, and stops reading the store for them. Close the store after it.
@@ -102,48 +125,82 @@ impl FallbackLeaderboards {
     /// # Cancel safety
     /// A dropped future leaves them stopping.
     pub async fn stop(&self) {
-        let own = self.own().take();
+        let own = self.outage().own.take();
         if let Some(own) = own {
             own.keeper.stop().await;
         }
     }
 
-    /// Takes from an answer of the backend that it is complete, if it is not kept up.
-    fn check(&self, as_of: &mut AsOf) {
-        if let Some(keeper) = &self.keeper {
-            keeper.check(as_of);
+    fn outage(&self) -> MutexGuard<'_, Outage> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read<Q: Question>(
+        &self,
+        asked: Q,
+        remembered: &Cache<Q, Q::Answer>,
+    ) -> Result<Q::Answer> {
+        let error = match asked.ask(&*self.far).await {
+            Ok(answer) => return Ok(self.answered(asked, answer, remembered)),
+            Err(error) => error,
+        };
+        tracing::debug!(%error, "leaderboards are read without their backend");
+        let own = self.failed();
+        if let Some(own) = &own
+            && is_built(own).await
+        {
+            return asked.ask(own).await;
+        }
+        if let Some(answer) = again(remembered, &asked) {
+            return Ok(answer);
+        }
+        if let Some(own) = own {
+            return asked.ask(&own).await;
+        }
+        sleep(ONCE_MORE_WAIT).await;
+        match timeout(ONCE_MORE_PATIENCE, asked.ask(&*self.far)).await {
+            Ok(Ok(answer)) => Ok(self.answered(asked, answer, remembered)),
+            Ok(Err(_)) | Err(_) => Ok(Q::Answer::default()),
         }
     }
 
-    fn own(&self) -> MutexGuard<'_, Option<Own>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes note that the backend answered.
-    fn answered(&self) {
-        let is_over = |own: &mut Own| own.needed_at.elapsed() >= OWN_KEPT_FOR;
-        drop(self.own().take_if(is_over));
-    }
-
-    /// Boards of this process, which begin to be built if there are none, and whether they are
-    /// built.
-    async fn own_boards(&self) -> (BoardKeeper, bool) {
-        let keeper = {
-            let mut own = self.own();
-            let own = own.get_or_insert_with(|| self.begin());
-            own.needed_at = Instant::now();
-            own.keeper.clone()
+    /// Takes note that the backend answered, and says what to make of it.
+    fn answered<Q: Question>(
+        &self,
+        asked: Q,
+        mut answer: Q::Answer,
+        remembered: &Cache<Q, Q::Answer>,
+    ) -> Q::Answer {
+        let unneeded = {
+            let mut outage = self.outage();
+            outage.failing_since = None;
+            let is_over = |own: &mut Own| own.needed_at.elapsed() >= OWN_KEPT_FOR;
+            outage.own.take_if(is_over)
         };
-        let progress = keeper.progress().await;
-        let is_built = progress.is_ok_and(|progress| progress.current.is_some());
-        (keeper, is_built)
+        drop(unneeded);
+        let is_complete = Q::as_of(&mut answer).is_some_and(|as_of| as_of.is_complete);
+        if !is_complete {
+            return again(remembered, &asked).unwrap_or(answer);
+        }
+        // As it was before the keeper is asked, so that boards that it cannot keep up go on answering.
+        remembered.insert(asked, answer.clone());
+        if let (Some(keeper), Some(as_of)) = (&self.keeper, Q::as_of(&mut answer)) {
+            keeper.check(as_of);
+        }
+        answer
     }
 
-    /// A cohort of earlier, which more may have joined since.
-    fn remembered_cohort(&self, key: &(Week, UserId)) -> Option<Cohort> {
-        let mut cohort = self.cohorts.get(key)?;
-        again(&mut cohort.as_of);
-        Some(cohort)
+    /// Takes note that the backend failed, and returns the boards of this process, which begin to be
+    /// built if it has failed for long; `None` if it has not, and there are none.
+    fn failed(&self) -> Option<BoardKeeper> {
+        let mut outage = self.outage();
+        let failing_since = *outage.failing_since.get_or_insert_with(Instant::now);
+        if outage.own.is_none() && failing_since.elapsed() >= AWAY_FOR {
+            outage.own = Some(self.begin());
+        }
+        let own = outage.own.as_mut()?;
+        own.needed_at = Instant::now();
+        Some(own.keeper.clone())
     }
 
     fn begin(&self) -> Own {
@@ -157,9 +214,18 @@ impl FallbackLeaderboards {
     }
 }
 
-/// An answer that is given again: more may have happened since.
-fn again(as_of: &mut AsOf) {
-    as_of.is_complete = false;
+async fn is_built(own: &BoardKeeper) -> bool {
+    let progress = own.progress().await;
+    progress.is_ok_and(|progress| progress.current.is_some())
+}
+
+/// The last answer to a question, if it is remembered. More may have happened since.
+fn again<Q: Question>(remembered: &Cache<Q, Q::Answer>, asked: &Q) -> Option<Q::Answer> {
+    let mut answer = remembered.get(asked)?;
+    if let Some(as_of) = Q::as_of(&mut answer) {
+        as_of.is_complete = false;
+    }
+    Some(answer)
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -186,31 +252,7 @@ impl Leaderboards for FallbackLeaderboards {
     }
 
     async fn top(&self, board: &Board, limit: usize) -> Result<Top> {
-        let key = (board.clone(), limit);
-        match self.far.top(board, limit).await {
-            Ok(top) if top.as_of.is_complete => {
-                self.answered();
-                self.tops.insert(key, top.clone());
-                let mut top = top;
-                self.check(&mut top.as_of);
-                Ok(top)
-            }
-            Ok(top) => {
-                self.answered();
-                let mut remembered = self.tops.get(&key).unwrap_or(top);
-                again(&mut remembered.as_of);
-                Ok(remembered)
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a leaderboard is read without its backend");
-                let (own, is_built) = self.own_boards().await;
-                if !is_built && let Some(mut top) = self.tops.get(&key) {
-                    again(&mut top.as_of);
-                    return Ok(top);
-                }
-                own.top(board, limit).await
-            }
-        }
+        self.read(TopOf(board.clone(), limit), &self.tops).await
     }
 
     async fn standing(
@@ -219,56 +261,12 @@ impl Leaderboards for FallbackLeaderboards {
         user_id: UserId,
         neighbours: usize,
     ) -> Result<Neighbourhood> {
-        let key = (board.clone(), user_id, neighbours);
-        match self.far.standing(board, user_id, neighbours).await {
-            Ok(found) if found.as_of.is_complete => {
-                self.answered();
-                self.standings.insert(key, found.clone());
-                let mut found = found;
-                self.check(&mut found.as_of);
-                Ok(found)
-            }
-            Ok(found) => {
-                self.answered();
-                let mut remembered = self.standings.get(&key).unwrap_or(found);
-                again(&mut remembered.as_of);
-                Ok(remembered)
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a standing is read without its backend");
-                let (own, is_built) = self.own_boards().await;
-                if !is_built && let Some(mut found) = self.standings.get(&key) {
-                    again(&mut found.as_of);
-                    return Ok(found);
-                }
-                own.standing(board, user_id, neighbours).await
-            }
-        }
+        let asked = StandingOf(board.clone(), user_id, neighbours);
+        self.read(asked, &self.standings).await
     }
 
     async fn cohort(&self, week: Week, user_id: UserId) -> Result<Option<Cohort>> {
-        let key = (week, user_id);
-        match self.far.cohort(week, user_id).await {
-            Ok(Some(cohort)) if cohort.as_of.is_complete => {
-                self.answered();
-                self.cohorts.insert(key, cohort.clone());
-                let mut cohort = cohort;
-                self.check(&mut cohort.as_of);
-                Ok(Some(cohort))
-            }
-            Ok(cohort) => {
-                self.answered();
-                Ok(self.remembered_cohort(&key).or(cohort))
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a cohort is read without its backend");
-                let (own, is_built) = self.own_boards().await;
-                if !is_built && let Some(cohort) = self.remembered_cohort(&key) {
-                    return Ok(Some(cohort));
-                }
-                own.cohort(week, user_id).await
-            }
-        }
+        self.read(CohortOf(week, user_id), &self.cohorts).await
     }
 }
 

@@ -17,6 +17,7 @@ mod fallback;
 mod feed;
 mod gain;
 mod keeper;
+mod question;
 mod week;
 
 pub use board::{Board, Period, SpecialtyName};

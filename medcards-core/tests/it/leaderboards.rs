@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use medcards_core::answer::AnswerStore;
@@ -18,7 +19,7 @@ use medcards_core::testing::{
 };
 use medcards_core::time::Clock;
 use medcards_core::user::{User, UserKind, UserStore};
-use medcards_core::{ErrorKind, Timestamp, UserId};
+use medcards_core::{Error, ErrorKind, Timestamp, UserId};
 
 const WORKS: &str = "memory does as it is asked";
 
@@ -454,4 +455,181 @@ async fn boards_that_are_lost_again_and_again_are_built_less_and_less_often() {
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     let in_an_hour = keeper.counts().rebuilds - in_a_minute;
     assert!((10..=16).contains(&in_an_hour), "{in_an_hour}");
+}
+
+/// Leaderboards of which so many reads fail, or never answer, before one is answered again.
+#[derive(Debug)]
+struct Flaky {
+    boards: Arc<MemoryLeaderboards>,
+    failures_left: AtomicU64,
+    hangs: AtomicBool,
+}
+
+impl Flaky {
+    /// The boards of this log, and a fallback around them.
+    async fn with_fallback(school: &School) -> (Arc<Self>, FallbackLeaderboards) {
+        let boards = boards();
+        let store = Arc::new(school.store.clone());
+        feed(&BoardFeed::new(
+            Arc::clone(&store) as _,
+            Arc::clone(&boards) as _,
+        ))
+        .await;
+        let flaky = Arc::new(Self {
+            boards,
+            failures_left: AtomicU64::new(0),
+            hangs: AtomicBool::new(false),
+        });
+        let clock = Arc::new(ManualClock::default());
+        let fallback = FallbackLeaderboards::new(Arc::clone(&flaky) as _, store, clock);
+        (flaky, fallback)
+    }
+
+    fn fail_next(&self, times: u64) {
+        self.failures_left.store(times, Ordering::Relaxed);
+    }
+
+    fn failures_left(&self) -> u64 {
+        self.failures_left.load(Ordering::Relaxed)
+    }
+
+    async fn read(&self) -> medcards_core::Result<()> {
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        let take = |left: u64| left.checked_sub(1);
+        let took = self
+            .failures_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        match took {
+            Ok(_) => Err(Error::new(ErrorKind::Unavailable, "read", "it is slow")),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Display for Flaky {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Flaky")
+    }
+}
+
+#[async_trait::async_trait]
+impl Leaderboards for Flaky {
+    async fn progress(&self) -> medcards_core::Result<Progress> {
+        self.boards.progress().await
+    }
+
+    async fn verify(&self) -> medcards_core::Result<Progress> {
+        self.boards.verify().await
+    }
+
+    async fn apply(&self, edition: Edition, batch: &Batch<'_>) -> medcards_core::Result<Applied> {
+        self.boards.apply(edition, batch).await
+    }
+
+    async fn begin_rebuild(&self) -> medcards_core::Result<Progress> {
+        self.boards.begin_rebuild().await
+    }
+
+    async fn switch(&self, edition: Edition, at: LogPosition) -> medcards_core::Result<bool> {
+        self.boards.switch(edition, at).await
+    }
+
+    async fn top(&self, board: &Board, limit: usize) -> medcards_core::Result<Top> {
+        self.read().await?;
+        self.boards.top(board, limit).await
+    }
+
+    async fn standing(
+        &self,
+        board: &Board,
+        user_id: UserId,
+        neighbours: usize,
+    ) -> medcards_core::Result<Neighbourhood> {
+        self.read().await?;
+        self.boards.standing(board, user_id, neighbours).await
+    }
+
+    async fn cohort(&self, week: Week, user_id: UserId) -> medcards_core::Result<Option<Cohort>> {
+        self.read().await?;
+        self.boards.cohort(week, user_id).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_remembers_is_asked_once_more_after_a_hiccup() {
+    let school = School::new().await;
+    school.answer(1, 0, SAMPLE_START).await;
+    let (far, boards) = Flaky::with_fallback(&school).await;
+    far.fail_next(1);
+    assert_eq!(completeness(&boards).await, [true; 3]);
+    let board = Board::overall(Period::AllTime);
+    let standing = async |n| boards.standing(&board, sample_user_id(1), n).await;
+    let known = standing(1).await.expect(WORKS);
+
+    // What is remembered is given at once.
+    far.fail_next(2);
+    let again = standing(1).await.expect("reads never fail");
+    assert_eq!((again.user, again.as_of.is_complete), (known.user, false));
+    assert_eq!(far.failures_left(), 1);
+    let asked = standing(2).await.expect("reads never fail");
+    assert_eq!((asked.user, asked.as_of.is_complete), (known.user, true));
+    far.fail_next(2);
+    let in_vain = standing(3).await.expect("reads never fail");
+    assert_eq!(
+        (in_vain, far.failures_left()),
+        (Neighbourhood::default(), 0)
+    );
+
+    // What does not come the second time either is not waited for.
+    far.fail_next(1);
+    let hang = async {
+        while far.failures_left() > 0 {
+            tokio::task::yield_now().await;
+        }
+        far.hangs.store(true, Ordering::Relaxed);
+    };
+    let begun_at = tokio::time::Instant::now();
+    let (in_vain, ()) = tokio::join!(standing(4), hang);
+    assert_eq!(in_vain.expect(WORKS), Neighbourhood::default());
+    assert!(begun_at.elapsed() <= Duration::from_millis(60));
+    assert!(!boards.is_on_its_own());
+}
+
+/// To build them is to read the whole log, in every process that has the same hiccup.
+#[tokio::test(start_paused = true)]
+async fn a_process_builds_its_own_boards_only_if_nothing_answers_for_seconds() {
+    let school = School::new().await;
+    school.answers(2_500).await;
+    let (far, boards) = Flaky::with_fallback(&school).await;
+    let board = Board::overall(Period::AllTime);
+    let top = async || boards.top(&board, 10).await.expect("reads never fail");
+    let known = top().await;
+    let fails_for = async |seconds: u64| {
+        far.fail_next(u64::MAX);
+        for _ in 0..10 * seconds {
+            assert!(!top().await.as_of.is_complete);
+            assert!(!boards.is_on_its_own());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    for _ in 0..3 {
+        fails_for(4).await;
+        far.fail_next(0);
+        assert_eq!(top().await, known);
+    }
+
+    fails_for(5).await;
+    while !top().await.as_of.is_complete {
+        assert!(boards.is_on_its_own());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(top().await, known);
+    far.fail_next(0);
+    assert_eq!(top().await, known);
+    assert!(boards.is_on_its_own(), "the backend may go again");
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    assert_eq!(top().await, known);
+    assert!(!boards.is_on_its_own());
 }
