@@ -1,4 +1,4 @@
-//! Checks of [`SpendLedger`](crate::spend::SpendLedger).
+//! Checks of [`SpendLedger`].
 
 use std::sync::Arc;
 
