@@ -1,5 +1,5 @@
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
@@ -58,8 +58,12 @@ pub(crate) fn run(criterion: &mut Criterion, report: &mut Report) {
     near(criterion, report, &place, far, &clock);
 }
 
-fn key(n: usize) -> FeedbackKey {
-    sample_key((n & (KEYS - 1)) as u32)
+/// The keys that are asked for, made once: making one takes longer than asking for it.
+static ALL_KEYS: LazyLock<Vec<FeedbackKey>> =
+    LazyLock::new(|| (0..KEYS as u32).map(sample_key).collect());
+
+fn key(n: usize) -> &'static FeedbackKey {
+    &ALL_KEYS[n & (KEYS - 1)]
 }
 
 /// A text of so many words, drawn from a vocabulary of some thousand.
@@ -89,7 +93,7 @@ async fn fill(place: &Place, far: &RedisCache, words: u32, now: Timestamp) -> us
     let written_before = far.counts().bytes_written;
     for n in 0..KEYS {
         let entry = CacheEntry::new(sample_feedback(&text(words)), lifetime);
-        let put = far.put(key(n), Arc::new(entry)).await;
+        let put = far.put(key(n).clone(), Arc::new(entry)).await;
         put.expect("the server takes it");
     }
     let written = far.counts().bytes_written - written_before;
@@ -113,7 +117,7 @@ async fn by_cache(far: &RedisCache, rounds: u64, clients: u64) -> Duration {
         let far = far.clone();
         async move {
             for round in 0..rounds {
-                let hit = far.get(&key((client * 17 + round) as usize)).await;
+                let hit = far.get(key((client * 17 + round) as usize)).await;
                 let hit = hit.expect("the server answers").expect("it was put");
                 assert_eq!(black_box(hit).tier, Tier::Remote);
             }
@@ -152,13 +156,15 @@ fn near(
         // It begins by finding out where the log of removals ends, and forgets what it has till then.
         tokio::time::sleep(Duration::from_secs(1)).await;
         for n in 0..KEYS {
-            let hit = tiered.get(&key(n)).await.expect("the server answers");
+            let hit = tiered.get(key(n)).await.expect("the server answers");
             let hit = hit.expect("it was put");
-            alone.put(key(n), hit.entry).await.expect("memory takes it");
+            alone
+                .put(key(n).clone(), hit.entry)
+                .await
+                .expect("memory takes it");
         }
         tiered
     });
-    let keys: Vec<_> = (0..KEYS).map(key).collect();
     compare(
         criterion,
         report,
@@ -169,15 +175,15 @@ fn near(
             pieces: 1,
             target: Target::TimeAtMost(1.1),
         },
-        |hits| walk(&keys, hits, |key| alone.get_local(key).is_some()),
-        |hits| walk(&keys, hits, |key| tiered.get_local(key).is_some()),
+        |hits| walk(hits, |key| alone.get_local(key).is_some()),
+        |hits| walk(hits, |key| tiered.get_local(key).is_some()),
     );
 }
 
-fn walk(keys: &[FeedbackKey], hits: u64, hit: impl Fn(&FeedbackKey) -> bool) -> Duration {
+fn walk(hits: u64, hit: impl Fn(&FeedbackKey) -> bool) -> Duration {
     let started = Instant::now();
     for n in 0..hits as usize {
-        assert!(black_box(hit(black_box(&keys[n & (KEYS - 1)]))));
+        assert!(black_box(hit(black_box(key(n)))));
     }
     started.elapsed()
 }

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::fmt::{self, Display, Write as _};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -23,6 +23,9 @@ use super::processes;
 use super::seldom::{Seldom, Spells};
 use super::wire::{ScriptWire, Wire};
 use crate::lock::lock;
+
+/// How long most keys are, beside the namespace.
+const KEY_LEN: usize = 64;
 
 /// How many calls in a row may go without an answer before Redis is taken to be away. A stumble of
 /// the network costs one or two; each call to a server that hangs costs its patience.
@@ -227,8 +230,13 @@ impl Redis {
     }
 
     /// The name of something in Redis. What has the same `tag` is on the same server of a cluster.
-    pub(crate) fn key(&self, tag: &str, rest: &str) -> String {
-        format!("{}:{{{tag}}}:{rest}", self.link.config.namespace)
+    pub(crate) fn key(&self, tag: impl Display, rest: impl Display) -> String {
+        let namespace = &self.link.config.namespace;
+        // One allocation is enough for every key of ours but those of long limits.
+        let mut key = String::with_capacity(namespace.len() + KEY_LEN);
+        // Writing to a string never fails.
+        let _ = write!(key, "{namespace}:{{{tag}}}:{rest}");
+        key
     }
 
     /// Starts something in the background, which ends with the last handle or with

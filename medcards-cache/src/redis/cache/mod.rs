@@ -10,7 +10,7 @@ mod log;
 pub(super) mod payload;
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, LazyLock};
 
@@ -33,6 +33,10 @@ const ENTRIES_PER_CASE_MAX: u32 = 256;
 /// How many other entries of its case a put looks at. Each put adds at most one, so that at most a
 /// quarter of a case can be entries whose time is over.
 const LOOKED_AT_PER_PUT: u32 = 4;
+
+/// How long the name of an entry is with most models, and a command that looks for one.
+const FIELD_LEN: usize = 64;
+const COMMAND_LEN: usize = 256;
 
 static PUT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -94,8 +98,7 @@ impl RedisCache {
 
     fn hash(&self, case_id: CaseId) -> String {
         let version = payload::VERSION;
-        self.redis
-            .key(&case_id.to_string(), &format!("feedback{version}"))
+        self.redis.key(case_id, format_args!("feedback{version}"))
     }
 
     /// Reads what was found.
@@ -140,7 +143,13 @@ fn field(key: &FeedbackKey) -> String {
         model,
     } = key;
     let bits = chosen.bits();
-    format!("{case_version}/{bits:x}/{locale}/{prompt_version}/{model}")
+    let mut field = String::with_capacity(FIELD_LEN);
+    // Writing to a string never fails.
+    let _ = write!(
+        field,
+        "{case_version}/{bits:x}/{locale}/{prompt_version}/{model}"
+    );
+    field
 }
 
 #[async_trait]
@@ -151,8 +160,11 @@ impl Cache for RedisCache {
     }
 
     async fn get(&self, key: &FeedbackKey) -> Result<Option<CacheHit>> {
-        let mut command = redis::cmd("HGET");
-        command.arg(self.hash(key.case_id)).arg(field(key));
+        let mut command = Cmd::with_capacity(3, COMMAND_LEN);
+        command
+            .arg("HGET")
+            .arg(self.hash(key.case_id))
+            .arg(field(key));
         let payload = self.query("find cached feedback", &command).await;
         let payload = payload.inspect_err(|_| Tally::add(&self.tally.failures, 1))?;
         Ok(self.hit(payload, self.clock.now()))

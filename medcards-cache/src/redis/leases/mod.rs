@@ -163,8 +163,10 @@ impl RedisLeases {
 
     /// The names of a lease and of its words, which are on the same server of a cluster.
     fn keys(&self, key: &FeedbackKey) -> [String; 2] {
-        let tag = key.case_id.to_string();
-        ["lease", "words"].map(|what| self.redis.key(&tag, &format!("{what}:{key}")))
+        ["lease", "words"].map(|what| {
+            let rest = format_args!("{what}:{key}");
+            self.redis.key(key.case_id, rest)
+        })
     }
 
     fn wish(&self, key: &FeedbackKey) -> Wish {

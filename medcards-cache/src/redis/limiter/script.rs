@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -111,28 +112,35 @@ fn window_us(call: &LimitedCall) -> u64 {
 /// The name of the counter. The scope comes last: what is in it can neither end the tag nor read
 /// like another part.
 fn counter(redis: &Redis, call: &LimitedCall) -> String {
-    let rest = format!("limit:{}:{}", window_us(call), call.key.scope());
-    redis.key(&tag(&call.key), &rest)
+    let (window_us, scope) = (window_us(call), call.key.scope());
+    redis.key(tag(&call.key), format_args!("limit:{window_us}:{scope}"))
 }
 
 /// The name of a key, written so that no two are the same, none ends the tag, and none is empty.
-fn tag(key: &LimitKey) -> String {
+fn tag(key: &LimitKey) -> Cow<'_, str> {
     let name = key.name();
     if name.is_empty() {
         // An empty tag is none. No other name becomes this.
-        return "%".to_owned();
+        return Cow::Borrowed("%");
     }
-    let mut tag = String::with_capacity(name.len());
+    if name.bytes().all(is_plain) {
+        return Cow::Borrowed(name);
+    }
+    let mut tag = String::with_capacity(3 * name.len());
     for byte in name.bytes() {
-        match byte {
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b':' | b'_' => {
-                tag.push(char::from(byte));
-            }
+        if is_plain(byte) {
+            tag.push(char::from(byte));
+        } else {
             // Writing to a string never fails.
-            _ => _ = write!(tag, "%{byte:02X}"),
+            let _ = write!(tag, "%{byte:02X}");
         }
     }
-    tag
+    Cow::Owned(tag)
+}
+
+/// Whether a byte of a name may stand in a tag as it is.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-.:_".contains(&byte)
 }
 
 #[cfg(test)]
@@ -212,7 +220,7 @@ mod tests {
         ];
         let tags: HashSet<_> = names
             .iter()
-            .map(|name| tag(&LimitKey::new("scope", name)))
+            .map(|name| tag(&LimitKey::new("scope", name)).into_owned())
             .collect();
         assert_eq!(tags.len(), names.len());
         for tag in tags {
