@@ -223,30 +223,40 @@ fn read_file(path: &Path) -> Result<Settings> {
 
 fn redis(settings: &Settings) -> Result<Option<RedisConfig>> {
     let Some(url) = &settings.redis else {
-        return match settings.redis_namespace {
+        let of_redis = [
+            ("MEDCARDS_REDIS_NAMESPACE", &settings.redis_namespace),
+            ("MEDCARDS_REDIS_PATIENCE", &settings.redis_patience),
+        ];
+        return match of_redis.into_iter().find(|(_, value)| value.is_some()) {
             None => Ok(None),
-            Some(_) => Err(wrong(
-                "MEDCARDS_REDIS_NAMESPACE",
+            Some((name, _)) => Err(wrong(
+                name,
                 "is set, but MEDCARDS_REDIS is not: set that too, or unset this",
             )),
         };
     };
     // An address is not repeated: there may be a password in it.
-    let config = RedisConfig::new(url.expose_secret()).map_err(|error| {
+    let mut config = RedisConfig::new(url.expose_secret()).map_err(|error| {
         let what = format!("is no address of Redis: {}", error.context());
         wrong("MEDCARDS_REDIS", what)
     })?;
-    let Some(namespace) = &settings.redis_namespace else {
-        return Ok(Some(config));
-    };
-    let config = config.with_namespace(namespace);
-    match config.check() {
-        Ok(()) => Ok(Some(config)),
-        Err(error) => {
-            let what = format!("is `{namespace}`: {}", error.context());
-            Err(wrong("MEDCARDS_REDIS_NAMESPACE", what))
-        }
+    if let Some(namespace) = &settings.redis_namespace {
+        config = config.with_namespace(namespace);
+        checked(&config, "MEDCARDS_REDIS_NAMESPACE", namespace)?;
     }
+    if let Some(patience) = &settings.redis_patience {
+        let read = value::milliseconds(patience);
+        config = config.with_patience(read.unwrap_or_default());
+        checked(&config, "MEDCARDS_REDIS_PATIENCE", patience)?;
+    }
+    Ok(Some(config))
+}
+
+/// Refuses a value with which Redis cannot be used.
+fn checked(config: &RedisConfig, name: &str, value: &str) -> Result<()> {
+    config
+        .check()
+        .map_err(|error| wrong(name, format!("is `{value}`: {}", error.context())))
 }
 
 fn listen(text: &str) -> Result<SocketAddr> {

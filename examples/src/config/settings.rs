@@ -79,6 +79,11 @@ pub struct Settings {
     #[arg(long, env = "MEDCARDS_REDIS_NAMESPACE", value_name = "NAME")]
     pub redis_namespace: Option<String>,
 
+    /// How long a request may wait for one answer of Redis, 1ms to 5s; more than its answers take as a
+    /// rule [default: 10ms]
+    #[arg(long, env = "MEDCARDS_REDIS_PATIENCE", value_name = "TIME")]
+    pub redis_patience: Option<String>,
+
     /// Who writes feedback: authored, anthropic or openai [default: authored]
     #[arg(long, env = "MEDCARDS_AI", value_name = "WHO")]
     pub ai: Option<String>,
@@ -171,6 +176,7 @@ impl Settings {
             retention: self.retention.or(file.retention),
             redis: self.redis.or(file.redis),
             redis_namespace: self.redis_namespace.or(file.redis_namespace),
+            redis_patience: self.redis_patience.or(file.redis_patience),
             ai: self.ai.or(file.ai),
             ai_url: self.ai_url.or(file.ai_url),
             ai_key: self.ai_key.or(file.ai_key),
@@ -207,6 +213,7 @@ impl Settings {
             retention: text(self.retention),
             redis: secret(self.redis),
             redis_namespace: text(self.redis_namespace),
+            redis_patience: text(self.redis_patience),
             ai: text(self.ai),
             ai_url: text(self.ai_url),
             ai_key: secret(self.ai_key),

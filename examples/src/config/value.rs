@@ -140,6 +140,18 @@ fn dollars(text: &str) -> Option<MicroDollars> {
     Some(MicroDollars::new(whole.checked_add(micros)?))
 }
 
+/// Reads a short time, such as `10ms` or `1s`.
+pub(super) fn milliseconds(text: &str) -> Option<Duration> {
+    let at = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let (count, unit) = text.split_at(at);
+    let count = count.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(count)),
+        "s" => Some(Duration::from_secs(count)),
+        _ => None,
+    }
+}
+
 /// Reads how long a token lives, such as `90s`, `30m`, `12h` or `7d`.
 ///
 /// # Errors

@@ -98,12 +98,23 @@ fn each_limit_is_set_for_itself() {
 fn redis_is_read_with_its_namespace_and_shown_without_its_password() {
     assert!(read(&[]).unwrap().redis.is_none());
     let url = "redis+sentinel://user:pw@h1:1,h2:2/service";
-    let arguments = ["--redis", url, "--redis-namespace", "beta-2"];
+    let arguments = [
+        "--redis",
+        url,
+        "--redis-namespace",
+        "beta-2",
+        "--redis-patience",
+        "25ms",
+    ];
     let redis = read(&arguments).unwrap().redis.unwrap();
     for shown in [redis.to_string(), format!("{redis:?}")] {
         assert!(shown.contains("h1:1") && !shown.contains("pw"), "{shown}");
     }
-    assert!(format!("{redis:?}").contains("beta-2"));
+    let shown = format!("{redis:?}");
+    assert!(
+        shown.contains("beta-2") && shown.contains("25ms"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -131,6 +142,18 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         &["MEDCARDS_REDIS_NAMESPACE", "MEDCARDS_REDIS is not"],
         "",
     );
+    check_refused(
+        &["--redis-patience", "20ms"],
+        &["MEDCARDS_REDIS_PATIENCE", "MEDCARDS_REDIS is not"],
+        "",
+    );
+    for patience in ["20", "6s", "0ms", "ms", "1m"] {
+        check_refused(
+            &["--redis", "redis://:pw@h", "--redis-patience", patience],
+            &["MEDCARDS_REDIS_PATIENCE", "1 ms to 5 s"],
+            "pw",
+        );
+    }
     check_refused(
         &["--redis", "redis://:pw@h", "--redis-namespace", "a{b}"],
         &["MEDCARDS_REDIS_NAMESPACE", "letters"],
