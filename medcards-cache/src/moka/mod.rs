@@ -10,7 +10,6 @@ use medcards_core::feedback::{FeedbackKey, Tier};
 use medcards_core::metric::{Metric, MetricSource};
 use medcards_core::time::Clock;
 use medcards_core::{CaseId, Result};
-use moka::notification::RemovalCause;
 
 /// How many bytes all entries may take unless said otherwise: 64 MiB, about 20,000 feedbacks.
 const BYTES_MAX_DEFAULT: u64 = 64 << 20;
@@ -34,7 +33,15 @@ pub struct MokaCache {
     bytes_max: u64,
     clock: Arc<dyn Clock>,
     next_sweep_us: Arc<AtomicU64>,
-    evictions: Arc<AtomicU64>,
+    balance: Arc<Balance>,
+}
+
+/// What was put and what was taken out again: what is not there besides had to leave. A listener of
+/// moka's would count that too, and have each hit allocate now and then.
+#[derive(Debug, Default)]
+struct Balance {
+    added: AtomicU64,
+    taken: AtomicU64,
 }
 
 impl MokaCache {
@@ -65,10 +72,18 @@ impl MokaCache {
         self.entries.weighted_size()
     }
 
-    /// How many entries had to leave because there was no room.
+    /// About how many entries had to leave because there was no room.
     #[must_use]
     pub fn evictions(&self) -> u64 {
-        self.evictions.load(Ordering::Relaxed)
+        let taken = self.balance.taken.load(Ordering::Relaxed);
+        let added = self.balance.added.load(Ordering::Relaxed);
+        added.saturating_sub(taken).saturating_sub(self.len())
+    }
+
+    fn take(&self, key: &FeedbackKey) {
+        if self.entries.remove(key).is_some() {
+            self.balance.taken.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Forgets the entries whose time is over, if a minute has passed since they were looked for.
@@ -91,7 +106,7 @@ impl MokaCache {
     fn forget(&self, which: impl Fn(&FeedbackKey, &CacheEntry) -> bool) {
         for (key, entry) in &self.entries {
             if which(&key, &entry) {
-                self.entries.invalidate(&*key);
+                self.take(&key);
             }
         }
     }
@@ -120,18 +135,11 @@ impl MokaCacheBuilder {
     /// Builds the cache.
     #[must_use]
     pub fn build(self) -> MokaCache {
-        let evictions = Arc::<AtomicU64>::default();
-        let counted = Arc::clone(&evictions);
         let entries = moka::sync::Cache::builder()
             .name("medcards-feedback")
             .max_capacity(self.bytes_max)
             .weigher(|_, entry: &Arc<CacheEntry>| {
                 u32::try_from(entry.weight_bytes()).unwrap_or(u32::MAX)
-            })
-            .eviction_listener(move |_, _, cause| {
-                if cause == RemovalCause::Size {
-                    counted.fetch_add(1, Ordering::Relaxed);
-                }
             })
             .build_with_hasher(RandomState::default());
         MokaCache {
@@ -139,7 +147,7 @@ impl MokaCacheBuilder {
             bytes_max: self.bytes_max,
             clock: self.clock,
             next_sweep_us: Arc::default(),
-            evictions,
+            balance: Arc::default(),
         }
     }
 }
@@ -178,12 +186,15 @@ impl Cache for MokaCache {
 
     async fn put(&self, key: FeedbackKey, entry: Arc<CacheEntry>) -> Result<()> {
         self.sweep();
+        if !self.entries.contains_key(&key) {
+            self.balance.added.fetch_add(1, Ordering::Relaxed);
+        }
         self.entries.insert(key, entry);
         Ok(())
     }
 
     async fn remove(&self, key: &FeedbackKey) -> Result<()> {
-        self.entries.invalidate(key);
+        self.take(key);
         Ok(())
     }
 
@@ -194,6 +205,10 @@ impl Cache for MokaCache {
 
     fn removals_heard(&self) -> u64 {
         0
+    }
+
+    fn has_heard_of(&self, _key: &FeedbackKey, _since: u64) -> bool {
+        false
     }
 }
 
@@ -206,10 +221,10 @@ impl MetricSource for MokaCache {
                 self.len() as f64,
             ),
             Metric::gauge("medcards_cache_bytes", "Bytes of it.", self.bytes() as f64),
-            Metric::counter(
-                "medcards_cache_evictions_total",
-                "Feedback that had to go from there to make room.",
-                self.evictions(),
+            Metric::gauge(
+                "medcards_cache_evictions",
+                "About how much feedback had to go from there to make room, since the start.",
+                self.evictions() as f64,
             ),
         ]);
     }
