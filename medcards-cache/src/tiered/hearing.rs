@@ -189,7 +189,7 @@ impl<Near: NearCache, Far: FarCache> Shared<Near, Far> {
         if !page.follows {
             let is_first = log.position.is_none();
             // Heard before it is done, so that nobody takes what was read before for current.
-            self.heard.fetch_add(1, Ordering::AcqRel);
+            self.heard.add(None);
             self.forget_near(None).await?;
             if !is_first {
                 tracing::info!(
@@ -211,7 +211,7 @@ impl<Near: NearCache, Far: FarCache> Shared<Near, Far> {
             self.hearing.seen(&notice.position);
             return Ok(());
         }
-        self.heard.fetch_add(1, Ordering::AcqRel);
+        self.heard.add(notice.removal.clone());
         self.forget_near(notice.removal.as_ref()).await
     }
 
@@ -221,7 +221,7 @@ impl<Near: NearCache, Far: FarCache> Shared<Near, Far> {
         if log.current_at.elapsed() < self.stale_max {
             return;
         }
-        self.heard.fetch_add(1, Ordering::AcqRel);
+        self.heard.add(None);
         if let Err(error) = self.forget_near(None).await {
             tracing::warn!(%error, "what is nearby could not be forgotten");
             return;

@@ -11,8 +11,8 @@
 //! 3. **announce** it again.
 //!
 //! A put writes the far cache, and then reads the log to its end before it returns. So either the put
-//! reads the first notice, and then [`removals_heard`](Cache::removals_heard) differs from what it was
-//! when its caller read the words, who removes them; or it read the log before the first notice
+//! reads the first notice, and then the cache [has heard of](Cache::has_heard_of) the key since its
+//! caller read the words, who removes them; or it read the log before the first notice
 //! was there, thus wrote before it, and the deletion takes what it wrote.
 //!
 //! What a process finds far and keeps nearby was there before the deletion, because nothing old is
@@ -37,6 +37,7 @@
 //! lost with the log.
 
 mod far;
+mod heard;
 mod hearing;
 mod metrics;
 mod pending;
@@ -55,6 +56,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub use self::far::{FarCache, LogPage, LogPosition, NearCache, Notice, Removal};
+use self::heard::Heard;
 use self::hearing::Hearing;
 use self::pending::{Attempt, Pending};
 
@@ -94,7 +96,7 @@ struct Shared<Near, Far> {
     /// Held while something is kept nearby or forgotten there.
     changing_near: Mutex<()>,
     /// How many notices of others there were.
-    heard: AtomicU64,
+    heard: Heard,
     hearing: Hearing,
     tally: Tally,
 }
@@ -153,7 +155,7 @@ impl<Near: NearCache, Far: FarCache> TieredCache<Near, Far> {
             pending: Pending::default(),
             removals: AtomicU64::new(0),
             changing_near: Mutex::default(),
-            heard: AtomicU64::new(0),
+            heard: Heard::default(),
             hearing: Hearing::new(),
             tally: Tally::default(),
         });
@@ -187,7 +189,7 @@ impl<Near: NearCache, Far: FarCache> TieredCache<Near, Far> {
             put_failures: load(&tally.put_failures),
             removals_sent: load(&tally.removals_sent),
             removal_failures: load(&tally.removal_failures),
-            removals_heard: load(&self.shared.heard),
+            removals_heard: self.shared.heard.count(),
             removals_pending: pending.len() as u64,
             near_clears: load(&tally.near_clears),
         }
@@ -388,7 +390,11 @@ impl<Near: NearCache, Far: FarCache> Cache for TieredCache<Near, Far> {
     }
 
     fn removals_heard(&self) -> u64 {
-        self.shared.heard.load(Ordering::Acquire)
+        self.shared.heard.count()
+    }
+
+    fn has_heard_of(&self, key: &FeedbackKey, since: u64) -> bool {
+        self.shared.heard.concerns(key, since)
     }
 }
 

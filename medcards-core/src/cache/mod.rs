@@ -67,10 +67,15 @@ pub trait Cache: Debug + Display + Send + Sync + 'static {
 
     /// How many removals and purges of other processes it has heard of. Zero for a cache of one
     /// process.
-    ///
-    /// Who reads a feedback somewhere, caches it, and sees another number than before cannot know
-    /// whether it was removed meanwhile, and should remove it.
     fn removals_heard(&self) -> u64;
+
+    /// Whether one of those it has heard of, after the first `since`, is of this key or may be. Never for
+    /// a cache of one process.
+    ///
+    /// Who reads a feedback somewhere and caches it cannot know whether it was removed between the two,
+    /// if this is so for what [`removals_heard`](Self::removals_heard) was before: then it should be
+    /// removed.
+    fn has_heard_of(&self, key: &FeedbackKey, since: u64) -> bool;
 }
 
 /// An entry that was found.
@@ -111,5 +116,9 @@ impl<T: Cache + ?Sized> Cache for Arc<T> {
 
     fn removals_heard(&self) -> u64 {
         (**self).removals_heard()
+    }
+
+    fn has_heard_of(&self, key: &FeedbackKey, since: u64) -> bool {
+        (**self).has_heard_of(key, since)
     }
 }

@@ -109,4 +109,8 @@ impl Cache for MemoryCache {
     fn removals_heard(&self) -> u64 {
         0
     }
+
+    fn has_heard_of(&self, _key: &FeedbackKey, _since: u64) -> bool {
+        false
+    }
 }

@@ -544,6 +544,10 @@ impl<T: Cache> Cache for Faulty<T> {
     fn removals_heard(&self) -> u64 {
         self.inner.removals_heard()
     }
+
+    fn has_heard_of(&self, key: &FeedbackKey, since: u64) -> bool {
+        self.inner.has_heard_of(key, since)
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]

@@ -260,6 +260,10 @@ impl Cache for RedisCache {
     fn removals_heard(&self) -> u64 {
         0
     }
+
+    fn has_heard_of(&self, _key: &FeedbackKey, _since: u64) -> bool {
+        false
+    }
 }
 
 impl fmt::Debug for RedisCache {

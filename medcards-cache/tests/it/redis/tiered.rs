@@ -347,6 +347,10 @@ mod orders {
         fn removals_heard(&self) -> u64 {
             self.inner.removals_heard()
         }
+
+        fn has_heard_of(&self, key: &FeedbackKey, since: u64) -> bool {
+            self.inner.has_heard_of(key, since)
+        }
     }
 
     #[async_trait]
@@ -423,7 +427,7 @@ mod orders {
             let put_old = async {
                 // Writes, reads the log.
                 ACTOR.scope('p', put(putter, &key, "Old words.")).await;
-                if putter.removals_heard() != heard {
+                if putter.has_heard_of(&key, heard) {
                     putter.remove(&key).await.expect("Redis is there");
                 }
             };

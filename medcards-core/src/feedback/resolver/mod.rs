@@ -481,12 +481,6 @@ impl FeedbackResolver {
 }
 
 impl Inner {
-    /// How many reviews, removals and purges there were, here and as far as is known elsewhere.
-    fn withdrawals(&self) -> u64 {
-        let own = self.withdrawals.load(Ordering::Acquire);
-        own.wrapping_add(self.cache.removals_heard())
-    }
-
     /// Reads new keys of precomputed feedback after another process removed something: it may have been
     /// withdrawn there, under a key that this process does not know yet and would ask the model for.
     async fn look_at_removals(&self) {

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::timeout;
 
@@ -24,8 +25,10 @@ pub(super) struct Search {
     case: Arc<Case>,
     trace: Trace,
     stale: Option<CacheHit>,
-    /// How many withdrawals there were when it began.
+    /// How many withdrawals there were here when it began.
     withdrawals: u64,
+    /// How many removals elsewhere the cache had heard of when it began.
+    removals_heard: u64,
 }
 
 impl Search {
@@ -37,7 +40,8 @@ impl Search {
             case: Arc::clone(&request.case),
             trace: Trace::default(),
             stale: None,
-            withdrawals: inner.withdrawals(),
+            withdrawals: inner.withdrawals.load(Ordering::Acquire),
+            removals_heard: inner.cache.removals_heard(),
         }
     }
 
@@ -299,7 +303,9 @@ impl Search {
         // A reviewer may have spoken of these words after they were read and before they were
         // cached: then they may not stay. It is forgotten too if it was about other words; the next
         // one reads it again.
-        if self.inner.withdrawals() != self.withdrawals {
+        let is_withdrawn = self.inner.withdrawals.load(Ordering::Acquire) != self.withdrawals;
+        let cache = &self.inner.cache;
+        if is_withdrawn || cache.has_heard_of(&self.key, self.removals_heard) {
             self.forget().await;
         }
     }

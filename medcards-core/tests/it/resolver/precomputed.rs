@@ -14,7 +14,7 @@ use medcards_core::memory::{MemoryCache, MemoryStore};
 use medcards_core::spend::MicroDollars;
 use medcards_core::testing::{
     Gate, Operation, PlainPrompt, SAMPLE_START, Script, ScriptedProvider, sample_feedback,
-    sample_user_id,
+    sample_key, sample_user_id,
 };
 
 use medcards_core::{CaseId, Result};
@@ -270,19 +270,21 @@ impl Cache for Heard {
     fn removals_heard(&self) -> u64 {
         self.removals.load(Ordering::SeqCst)
     }
+
+    fn has_heard_of(&self, key: &FeedbackKey, since: u64) -> bool {
+        since < self.removals_heard() && key.case_id == sample_key(1).case_id
+    }
 }
 
-/// It was kept there after this process last read the keys, so that it would ask the model for it.
-#[tokio::test]
-async fn what_another_process_kept_and_withdrew_is_not_written_again() {
-    let bench = Bench::new().await;
+/// A resolver over a cache that hears of removals, of the first sample case.
+async fn hearing(bench: &Bench) -> (FeedbackResolver, ScriptedProvider, Arc<AtomicU64>) {
     let removals = Arc::new(AtomicU64::new(0));
     let cache = Heard {
         cache: MemoryCache::new(16 << 20),
         removals: Arc::clone(&removals),
     };
     let (store, provider) = (Arc::new(bench.store.clone()), ScriptedProvider::new());
-    let here = FeedbackResolver::builder(
+    let resolver = FeedbackResolver::builder(
         Arc::new(cache),
         Arc::clone(&store) as _,
         store,
@@ -290,7 +292,42 @@ async fn what_another_process_kept_and_withdrew_is_not_written_again() {
     )
     .live(Arc::new(provider.clone()), Arc::new(PlainPrompt::default()))
     .build();
-    let here = here.await.expect("the configuration is sound");
+    let resolver = resolver.await.expect("the configuration is sound");
+    (resolver, provider, removals)
+}
+
+/// Or else one removal would keep all that is written at the time from every cache, on and on.
+#[tokio::test]
+async fn a_removal_elsewhere_takes_what_it_is_of_from_the_cache_and_nothing_else() {
+    let bench = Bench::new().await;
+    let (here, provider, removals) = hearing(&bench).await;
+    let gate = Gate::new();
+    for _ in 0..2 {
+        provider.push(Script::deltas(["Some ", "words of a model."]).gated(&gate));
+    }
+    let requests = [bench.request(1), bench.request(2)];
+    let searches = requests.clone().map(|request| {
+        let here = here.clone();
+        tokio::spawn(async move { here.resolve(&request).await })
+    });
+    provider.called(2).await;
+    removals.fetch_add(1, Ordering::SeqCst);
+    gate.open();
+    for search in searches {
+        assert_eq!(search.await.unwrap().tier(), Tier::Live);
+    }
+    while here.counts().flights > 0 {
+        tokio::task::yield_now().await;
+    }
+    let is_cached = requests.map(|request| here.resolve_local(&request).is_some());
+    assert_eq!(is_cached, [false, true]);
+}
+
+/// It was kept there after this process last read the keys, so that it would ask the model for it.
+#[tokio::test]
+async fn what_another_process_kept_and_withdrew_is_not_written_again() {
+    let bench = Bench::new().await;
+    let (here, provider, removals) = hearing(&bench).await;
     let request = bench.request(1);
     assert_eq!(bench.resolve(1).await.tier(), Tier::Live);
     bench.settled().await;

@@ -133,4 +133,8 @@ impl Cache for CacheSaboteur {
     fn removals_heard(&self) -> u64 {
         self.inner.removals_heard()
     }
+
+    fn has_heard_of(&self, key: &FeedbackKey, since: u64) -> bool {
+        self.inner.has_heard_of(key, since)
+    }
 }
