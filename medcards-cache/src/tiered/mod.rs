@@ -27,7 +27,8 @@
 //!
 //! A removal that may not have been carried out is pending: it is tried again until it was, and until
 //! then what the far cache has of it is a miss in this process. The same holds of a put whose end
-//! is not known, or after which the log could not be read.
+//! is not known, or after which the log could not be read; not of one that was refused, as by a full
+//! Redis.
 //!
 //! A process that cannot read the log does not hear of removals. It forgets everything nearby when
 //! that has lasted for a bounded time, and again each time that has passed: no removed words are
@@ -50,7 +51,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use medcards_core::cache::{Cache, CacheEntry, CacheHit};
 use medcards_core::feedback::{FeedbackKey, Tier};
-use medcards_core::{CaseId, Result};
+use medcards_core::{CaseId, Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -278,6 +279,12 @@ impl<Near: NearCache, Far: FarCache> Shared<Near, Far> {
     }
 }
 
+/// Whether the far cache has said no, and kept nothing. After other errors it may have kept it.
+fn was_refused(error: &Error) -> bool {
+    use ErrorKind::{Corrupt, Denied, Full, ReadOnly};
+    matches!(error.kind(), Corrupt | Denied | Full | ReadOnly)
+}
+
 /// Remembers that a put may have left something in the far cache that must not stay there, unless it
 /// is told that it has not.
 struct Doubt<'a> {
@@ -367,15 +374,22 @@ impl<Near: NearCache, Far: FarCache> Cache for TieredCache<Near, Far> {
             pending: &shared.pending,
             key: Some(key.clone()),
         };
-        let put = async {
-            shared.far.put(key, entry).await?;
-            shared.catch_up().await
+        let put = match shared.far.put(key, entry).await {
+            Ok(()) => shared.catch_up().await,
+            Err(error) => {
+                if was_refused(&error) {
+                    doubt.key = None;
+                }
+                count(&shared.tally.put_failures);
+                tracing::debug!(%error, "a feedback is kept in this process only");
+                return Ok(());
+            }
         };
-        match put.await {
+        match put {
             Ok(()) => doubt.key = None,
             Err(error) => {
                 count(&shared.tally.put_failures);
-                tracing::debug!(%error, "a feedback is kept in this process only");
+                tracing::debug!(%error, "a feedback may not stay beyond this process");
             }
         }
         Ok(())

@@ -219,6 +219,42 @@ async fn removals_reach_others_through_a_full_server() {
     assert_eq!(text(&other, &sample_key(1)).await, None);
 }
 
+/// A put that is refused leaves nothing to be removed: or else each would empty all memories.
+#[tokio::test]
+async fn a_full_server_leaves_what_is_kept_nearby() {
+    let server = RedisServer::start_with(&[("maxmemory-policy", "noeviction")]);
+    let (one, other) = (process(&server.url()).await, process(&server.url()).await);
+    put(&one, &sample_key(1), "Words.").await;
+    assert!(other.get(&sample_key(1)).await.unwrap().is_some());
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    let clears = [one.counts().near_clears, other.counts().near_clears];
+    put(&one, &sample_key(2), "More words.").await;
+    assert_eq!(one.counts().put_failures, 1);
+    assert_eq!(one.counts().removals_pending, 0);
+    // A removal that comes later reaches the other in the order of the log: before it, nothing did.
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    let heard = other.removals_heard();
+    one.remove(&sample_key(3))
+        .await
+        .expect("there is room again");
+    until("the other hears of it", async || {
+        other.removals_heard() > heard
+    })
+    .await;
+    assert_eq!(
+        [one.counts().near_clears, other.counts().near_clears],
+        clears
+    );
+    assert_eq!(
+        near_text(&one, &sample_key(2)).await.as_deref(),
+        Some("More words.")
+    );
+    assert_eq!(
+        near_text(&other, &sample_key(1)).await.as_deref(),
+        Some("Words.")
+    );
+}
+
 #[tokio::test]
 async fn a_put_that_nobody_waits_for_leaves_no_doubt() {
     let server = RedisServer::start();
