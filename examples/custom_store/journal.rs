@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use medcards::jiff::civil::Date;
 use medcards::spend::{
     MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
+    SpendScope, SpendSum,
 };
 use medcards::{ReservationId, Result};
 
@@ -17,7 +17,7 @@ use crate::JournaledStore;
 enum Entry {
     Booked(SpendRow),
     SetAside(Reservation),
-    Settled(ReservationId),
+    Settled(ReservationId, SpendRow),
 }
 
 /// The journal. Cloning gives a handle on the same one.
@@ -37,23 +37,44 @@ impl Journal {
     }
 }
 
-/// What is spent and set aside on one day. Wider than an amount, so that no sum stops at its limit.
-fn committed(entries: &[Entry], day: Date) -> u128 {
-    let mut open: HashMap<ReservationId, u128> = HashMap::new();
-    let mut booked = 0;
+fn wish_of(entries: &[Entry], id: ReservationId) -> Option<&Reservation> {
+    entries.iter().find_map(|entry| match entry {
+        Entry::SetAside(wish) if wish.id == id => Some(wish),
+        _ => None,
+    })
+}
+
+/// Where a row counts of which nobody knows more.
+fn of_row(row: &SpendRow) -> Vec<SpendScope> {
+    let month = row.day.first_of_month();
+    vec![SpendScope::Day(row.day), SpendScope::Month(month)]
+}
+
+/// What is spent and set aside in a scope.
+fn sum_of(entries: &[Entry], scope: &SpendScope) -> SpendSum {
+    let mut wishes: HashMap<ReservationId, &Reservation> = HashMap::new();
+    let mut sum = SpendSum::default();
     for entry in entries {
         match entry {
-            Entry::Booked(row) if row.day == day => booked += u128::from(row.cost.get()),
-            Entry::SetAside(wish) if wish.day == day => {
-                open.insert(wish.id, u128::from(wish.amount.get()));
+            Entry::Booked(row) if of_row(row).contains(scope) => sum.spent += row.cost,
+            Entry::SetAside(wish) if wish.scopes().contains(scope) => {
+                wishes.insert(wish.id, wish);
             }
-            Entry::Settled(id) => {
-                open.remove(id);
+            Entry::Settled(id, row) => {
+                wishes.remove(id);
+                let wish = wish_of(entries, *id);
+                if wish
+                    .map_or(of_row(row), Reservation::scopes)
+                    .contains(scope)
+                {
+                    sum.spent += row.cost;
+                }
             }
             Entry::Booked(_) | Entry::SetAside(_) => {}
         }
     }
-    booked + open.values().sum::<u128>()
+    sum.set_aside = wishes.values().map(|wish| wish.amount).sum();
+    sum
 }
 
 #[async_trait]
@@ -63,17 +84,14 @@ impl SpendLedger for JournaledStore {
         let mut entries = self.journal.entries();
         let is_known = |entry: &Entry| match entry {
             Entry::SetAside(earlier) => earlier.id == wish.id,
-            Entry::Settled(id) => *id == wish.id,
+            Entry::Settled(id, _) => *id == wish.id,
             Entry::Booked(_) => false,
         };
         if entries.iter().any(is_known) {
             return Ok(ReserveOutcome::Granted);
         }
-        let wanted = committed(&entries, wish.day) + u128::from(wish.amount.get());
-        if budget
-            .per_day
-            .is_some_and(|limit| wanted > u128::from(limit.get()))
-        {
+        let allows = |scope: &SpendScope| budget.allows(scope, sum_of(&entries, scope), wish);
+        if !wish.scopes().iter().all(allows) {
             return Ok(ReserveOutcome::Exhausted);
         }
         entries.push(Entry::SetAside(wish.clone()));
@@ -82,9 +100,10 @@ impl SpendLedger for JournaledStore {
 
     async fn settle(&self, reservation: ReservationId, spent: &SpendRow) -> Result<()> {
         let mut entries = self.journal.entries();
-        let is_settled = |entry: &Entry| matches!(entry, Entry::Settled(id) if *id == reservation);
+        let is_settled =
+            |entry: &Entry| matches!(entry, Entry::Settled(id, _) if *id == reservation);
         if !entries.iter().any(is_settled) {
-            entries.extend([Entry::Settled(reservation), Entry::Booked(spent.clone())]);
+            entries.push(Entry::Settled(reservation, spent.clone()));
         }
         Ok(())
     }
@@ -96,10 +115,17 @@ impl SpendLedger for JournaledStore {
         Ok(())
     }
 
+    async fn sums(&self, scopes: &[SpendScope]) -> Result<Vec<SpendSum>> {
+        let entries = self.journal.entries();
+        Ok(scopes.iter().map(|scope| sum_of(&entries, scope)).collect())
+    }
+
     async fn totals(&self, query: &SpendQuery) -> Result<Vec<SpendRow>> {
         let mut totals: BTreeMap<_, SpendRow> = BTreeMap::new();
         for entry in &*self.journal.entries() {
-            let Entry::Booked(row) = entry else { continue };
+            let (Entry::Booked(row) | Entry::Settled(_, row)) = entry else {
+                continue;
+            };
             if !(query.from..=query.to).contains(&row.day) {
                 continue;
             }

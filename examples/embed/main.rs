@@ -68,6 +68,7 @@ async fn feedback(
             .key(&case, chosen, case.content.locale()),
         case,
         audience: RequestAudience::Shared,
+        payer: None,
     };
     let it = medcards.resolver().resolve(&request).await;
     let (tier, time, cost) = (it.tier(), it.latency_us(), it.cost());

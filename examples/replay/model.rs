@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use medcards::ai::{
-    AiCapability, AiEvent, AiFailure, AiProvider, AiStream, ModelId, Prompt, StopReason,
+    AiCapability, AiEvent, AiFailure, AiProvider, AiRequest, AiStream, ModelId, Prompt, ReplyEnd,
+    StopReason,
 };
 use medcards::spend::{MicroDollars, Price, TokenUsage};
 use xxhash_rust::xxh3::Xxh3;
@@ -146,7 +147,7 @@ impl AiProvider for ReplayModel {
         AiCapability::LIVE
     }
 
-    async fn stream(&self, prompt: Prompt) -> Result<AiStream, AiFailure> {
+    async fn stream(&self, AiRequest { prompt, .. }: AiRequest) -> Result<AiStream, AiFailure> {
         self.book(&prompt);
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
@@ -161,10 +162,12 @@ impl AiProvider for ReplayModel {
                 Ok(AiEvent::Delta(format!("{sentence} ")))
             })
         });
-        let end = Ok(AiEvent::End {
+        let end = Ok(AiEvent::End(ReplyEnd {
             stop: StopReason::Complete,
             usage,
-        });
+            model: self.model.clone(),
+            cost: self.price.cost(usage),
+        }));
         Ok(futures_util::stream::iter(deltas.chain([end])).boxed())
     }
 }

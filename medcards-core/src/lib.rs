@@ -102,6 +102,7 @@ pub mod answer;
 pub mod app;
 pub mod cache;
 pub mod case;
+pub mod chat;
 pub mod event;
 pub mod feedback;
 pub mod id;
@@ -124,5 +125,5 @@ pub mod conformance;
 pub mod testing;
 
 pub use error::{Error, ErrorKind, Result};
-pub use id::{AnswerId, CaseId, ReservationId, UserId};
+pub use id::{AnswerId, BatchId, CaseId, ReservationId, SharedAnswerId, TurnId, UserId};
 pub use jiff::{self, Timestamp};

@@ -3,8 +3,9 @@ use medcards_core::feedback::Tier;
 use medcards_core::jiff::civil::Date;
 use medcards_core::spend::{
     MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
+    SpendScope, SpendSum,
 };
-use medcards_core::{CaseId, ReservationId, Result};
+use medcards_core::{CaseId, Error, ErrorKind, ReservationId, Result};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
@@ -168,6 +169,11 @@ impl SpendLedger for PgStore {
             (a.day, a.tier, &a.model, a.case_id).cmp(&(b.day, b.tier, &b.model, b.case_id))
         });
         Ok(rows)
+    }
+
+    async fn sums(&self, scopes: &[SpendScope]) -> Result<Vec<SpendSum>> {
+        let context = format!("no sums of {} scopes are kept", scopes.len());
+        Err(Error::new(ErrorKind::Invalid, "add up spend", context))
     }
 }
 

@@ -3,8 +3,9 @@ use medcards_core::feedback::Tier;
 use medcards_core::jiff::civil::Date;
 use medcards_core::spend::{
     MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
+    SpendScope, SpendSum,
 };
-use medcards_core::{CaseId, ReservationId, Result};
+use medcards_core::{CaseId, Error, ErrorKind, ReservationId, Result};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
@@ -112,6 +113,11 @@ impl SpendLedger for SqliteStore {
         });
         Ok(rows)
     }
+
+    async fn sums(&self, scopes: &[SpendScope]) -> Result<Vec<SpendSum>> {
+        let context = format!("no sums of {} scopes are kept", scopes.len());
+        Err(Error::new(ErrorKind::Invalid, "add up spend", context))
+    }
 }
 
 struct Reserve {
@@ -129,7 +135,9 @@ impl Write for Reserve {
         &mut self,
         connection: &mut SqliteConnection,
     ) -> Result<ReserveOutcome, Failure> {
-        let Reservation { id, day, amount } = &self.wish;
+        let Reservation {
+            id, day, amount, ..
+        } = &self.wish;
         if find_reservation(connection, *id).await?.is_some() {
             return Ok(ReserveOutcome::Granted);
         }

@@ -316,13 +316,9 @@ fn ai(settings: Settings) -> Result<Ai> {
 
 fn budget(settings: &Settings) -> Result<SpendBudget> {
     match settings.spend_budget.as_deref() {
-        None => Ok(SpendBudget {
-            per_day: Some(SPEND_BUDGET_DEFAULT),
-        }),
-        Some("off") => Ok(SpendBudget { per_day: None }),
-        Some(text) => Ok(SpendBudget {
-            per_day: Some(value::per_day(text)?),
-        }),
+        None => Ok(SpendBudget::of_day(SPEND_BUDGET_DEFAULT)),
+        Some("off") => Ok(SpendBudget::default()),
+        Some(text) => Ok(SpendBudget::of_day(value::per_day(text)?)),
     }
 }
 

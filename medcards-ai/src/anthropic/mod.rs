@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use medcards_core::Result;
-use medcards_core::ai::{AiCapability, AiFailure, AiProvider, AiStream, ModelId, Prompt};
+use medcards_core::ai::{AiCapability, AiFailure, AiProvider, AiRequest, AiStream, ModelId};
 use medcards_core::spend::Price;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use secrecy::SecretString;
 
 use self::stream::MessageDecoder;
-use crate::http::{self, Endpoint, ServerOptions, Timeouts};
+use crate::http::{self, Bill, Endpoint, ServerOptions, Timeouts};
 use crate::price;
 
 const BASE_URL: &str = "https://api.anthropic.com";
@@ -97,7 +97,7 @@ impl AiProvider for AnthropicProvider {
         AiCapability::LIVE
     }
 
-    async fn stream(&self, prompt: Prompt) -> Result<AiStream, AiFailure> {
+    async fn stream(&self, AiRequest { prompt, .. }: AiRequest) -> Result<AiStream, AiFailure> {
         let Shared {
             endpoint,
             model,
@@ -107,7 +107,8 @@ impl AiProvider for AnthropicProvider {
         let body = wire::request_body(model, &prompt, *streaming).map_err(AiFailure::free)?;
         let decoder = MessageDecoder::new(prompt.len_bytes());
         let response = endpoint.post(body).await?;
-        http::read_reply(response, endpoint.timeouts(), decoder).await
+        let bill = Bill::new(model, self.shared.price);
+        http::read_reply(response, endpoint.timeouts(), decoder, bill).await
     }
 }
 

@@ -66,6 +66,7 @@ impl MessageDecoder {
         AiFailure {
             error: Error::new(ErrorKind::Corrupt, ASK, what),
             billed: self.billed(),
+            refusal: None,
         }
     }
 }

@@ -5,9 +5,10 @@ use std::fmt;
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use medcards_core::ai::{
-    AiCapability, AiEvent, AiFailure, AiProvider, AiStream, ModelId, Prompt, PromptPart, StopReason,
+    AiCapability, AiEvent, AiFailure, AiProvider, AiRequest, AiStream, ModelId, PromptPart,
+    ReplyEnd, StopReason,
 };
-use medcards_core::spend::{Price, TokenUsage};
+use medcards_core::spend::{MicroDollars, Price, TokenUsage};
 use medcards_core::{Error, ErrorKind};
 
 use crate::prompt::authored_of;
@@ -58,15 +59,17 @@ impl AiProvider for AuthoredProvider {
         AiCapability::AUTHORED_ONLY
     }
 
-    async fn stream(&self, prompt: Prompt) -> Result<AiStream, AiFailure> {
+    async fn stream(&self, AiRequest { prompt, .. }: AiRequest) -> Result<AiStream, AiFailure> {
         let text = prompt.parts.iter().find_map(authored_in).ok_or_else(|| {
             let context = "the prompt has no authored explanation: make it with FeedbackTemplate";
             AiFailure::free(Error::new(ErrorKind::Invalid, "repeat the author", context))
         })?;
-        let end = AiEvent::End {
+        let end = AiEvent::End(ReplyEnd {
             stop: StopReason::Complete,
             usage: TokenUsage::default(),
-        };
+            model: self.model.clone(),
+            cost: MicroDollars::ZERO,
+        });
         Ok(stream::iter([Ok(AiEvent::Delta(text.to_owned())), Ok(end)]).boxed())
     }
 }

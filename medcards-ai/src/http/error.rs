@@ -105,6 +105,7 @@ pub(super) async fn failure_of_status(response: Response, between_bytes: Duratio
     AiFailure {
         error,
         billed: billed_at_status(status),
+        refusal: None,
     }
 }
 
@@ -120,6 +121,7 @@ pub(crate) fn failure_within_reply(api: &ApiError, billed: Billed) -> AiFailure 
     AiFailure {
         error: Error::new(kind, ASK, context),
         billed,
+        refusal: None,
     }
 }
 

@@ -5,7 +5,7 @@ mod error;
 mod reply;
 
 pub(crate) use error::{ApiError, failure_within_reply};
-pub(crate) use reply::{Decode, Step, WholeReply, read_reply, usage_bound};
+pub(crate) use reply::{Bill, Decode, Step, WholeReply, read_reply, usage_bound};
 
 pub use body::{EVENT_BYTES_MAX, REPLY_BYTES_MAX};
 pub use error::RETRY_AFTER_MAX;

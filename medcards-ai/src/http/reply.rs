@@ -1,7 +1,7 @@
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use medcards_core::ai::{AiEvent, AiFailure, AiStream, Billed, StopReason};
-use medcards_core::spend::TokenUsage;
+use medcards_core::ai::{AiEvent, AiFailure, AiStream, Billed, ModelId, ReplyEnd, StopReason};
+use medcards_core::spend::{Price, TokenUsage};
 use medcards_core::{Error, ErrorKind, Result};
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
@@ -43,6 +43,29 @@ pub(crate) struct WholeReply {
     pub(crate) usage: TokenUsage,
 }
 
+/// Who answers, and at what price.
+#[derive(Clone, Debug)]
+pub(crate) struct Bill {
+    model: ModelId,
+    price: Price,
+}
+
+impl Bill {
+    pub(crate) fn new(model: &ModelId, price: Price) -> Self {
+        let model = model.clone();
+        Self { model, price }
+    }
+
+    fn end(&self, stop: StopReason, usage: TokenUsage) -> AiEvent {
+        AiEvent::End(ReplyEnd {
+            stop,
+            usage,
+            model: self.model.clone(),
+            cost: self.price.cost(usage),
+        })
+    }
+}
+
 /// Reads a reply of status 200 in the form it came in: events, or one JSON document.
 ///
 /// A server may answer a request for a stream with a document; that is a reply all the same.
@@ -50,16 +73,17 @@ pub(crate) async fn read_reply(
     response: Response,
     timeouts: Timeouts,
     mut decoder: impl Decode,
+    bill: Bill,
 ) -> Result<AiStream, AiFailure> {
     let form = Form::of(&response)?;
     let pieces = body::pieces(response, timeouts.between_bytes);
     match form {
-        Form::Events => Ok(stream_of(body::events(pieces), decoder)),
+        Form::Events => Ok(stream_of(body::events(pieces), decoder, bill)),
         Form::Document => {
             let body = body::whole(pieces, body::REPLY_BYTES_MAX)
                 .await
                 .map_err(AiFailure::unknown)?;
-            Ok(stream_of_whole(decoder.whole(&body)?))
+            Ok(stream_of_whole(decoder.whole(&body)?, &bill))
         }
     }
 }
@@ -105,21 +129,22 @@ impl Form {
     }
 }
 
-fn stream_of_whole(reply: WholeReply) -> AiStream {
+fn stream_of_whole(reply: WholeReply, bill: &Bill) -> AiStream {
     let delta = (!reply.text.is_empty()).then_some(AiEvent::Delta(reply.text));
-    let end = AiEvent::End {
-        stop: reply.stop,
-        usage: reply.usage,
-    };
+    let end = bill.end(reply.stop, reply.usage);
     stream::iter(delta.into_iter().chain([end]).map(Ok)).boxed()
 }
 
-fn stream_of(events: BoxStream<'static, Result<Sse>>, decoder: impl Decode) -> AiStream {
-    stream::unfold(Some((events, decoder)), async |state| {
-        let (mut events, mut decoder) = state?;
-        let event = next_event(&mut events, &mut decoder).await;
+fn stream_of(
+    events: BoxStream<'static, Result<Sse>>,
+    decoder: impl Decode,
+    bill: Bill,
+) -> AiStream {
+    stream::unfold(Some((events, decoder, bill)), async |state| {
+        let (mut events, mut decoder, bill) = state?;
+        let event = next_event(&mut events, &mut decoder, &bill).await;
         let more = matches!(event, Ok(AiEvent::Delta(_)));
-        Some((event, more.then_some((events, decoder))))
+        Some((event, more.then_some((events, decoder, bill))))
     })
     .boxed()
 }
@@ -127,17 +152,19 @@ fn stream_of(events: BoxStream<'static, Result<Sse>>, decoder: impl Decode) -> A
 async fn next_event(
     events: &mut BoxStream<'static, Result<Sse>>,
     decoder: &mut impl Decode,
+    bill: &Bill,
 ) -> Result<AiEvent, AiFailure> {
     while let Some(event) = events.next().await {
         let event = event.map_err(|error| AiFailure {
             error,
             billed: decoder.billed(),
+            refusal: None,
         })?;
         let Some(data) = event.data else { continue };
         match decoder.event(event.event.as_deref(), &data)? {
             Step::Delta(text) if text.is_empty() => {}
             Step::Delta(text) => return Ok(AiEvent::Delta(text)),
-            Step::End { stop, usage } => return Ok(AiEvent::End { stop, usage }),
+            Step::End { stop, usage } => return Ok(bill.end(stop, usage)),
             Step::Nothing => {}
         }
     }
@@ -149,5 +176,6 @@ async fn next_event(
     Err(AiFailure {
         error,
         billed: decoder.billed(),
+        refusal: None,
     })
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use medcards_core::Result;
-use medcards_core::ai::{AiCapability, AiFailure, AiProvider, AiStream, ModelId, Prompt};
+use medcards_core::ai::{AiCapability, AiFailure, AiProvider, AiRequest, AiStream, ModelId};
 use medcards_core::spend::Price;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use secrecy::SecretString;
 
 use self::stream::CompletionDecoder;
-use crate::http::{self, Endpoint, ServerOptions, Timeouts};
+use crate::http::{self, Bill, Endpoint, ServerOptions, Timeouts};
 use crate::price;
 
 const BASE_URL: &str = "https://api.openai.com/v1";
@@ -95,7 +95,7 @@ impl AiProvider for OpenAiProvider {
         AiCapability::LIVE
     }
 
-    async fn stream(&self, prompt: Prompt) -> Result<AiStream, AiFailure> {
+    async fn stream(&self, AiRequest { prompt, .. }: AiRequest) -> Result<AiStream, AiFailure> {
         let Shared {
             endpoint,
             model,
@@ -107,7 +107,8 @@ impl AiProvider for OpenAiProvider {
             .map_err(AiFailure::free)?;
         let decoder = CompletionDecoder::new(prompt.len_bytes());
         let response = endpoint.post(body).await?;
-        http::read_reply(response, endpoint.timeouts(), decoder).await
+        let bill = Bill::new(model, self.shared.price);
+        http::read_reply(response, endpoint.timeouts(), decoder, bill).await
     }
 }
 

@@ -78,6 +78,7 @@ impl CompletionDecoder {
         AiFailure {
             error: Error::new(ErrorKind::Corrupt, ASK, what),
             billed: self.billed(),
+            refusal: None,
         }
     }
 }

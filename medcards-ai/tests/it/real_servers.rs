@@ -15,7 +15,7 @@ use medcards_core::spend::Price;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use crate::sample::{Outcome, ask, case, key};
+use crate::sample::{Outcome, ask, case, key, request};
 
 /// The most calls that one reply may take here; llmock is told to fail at most twice in a row.
 const CALLS_MAX: usize = 4;
@@ -256,7 +256,10 @@ async fn llama_cpp_goes_on_after_a_caller_hung_up() {
         if name.ends_with("whole") {
             continue;
         }
-        let mut events = provider.stream(prompt("I will hang up.")).await.unwrap();
+        let mut events = provider
+            .stream(request(prompt("I will hang up.")))
+            .await
+            .unwrap();
         assert!(
             matches!(events.next().await, Some(Ok(AiEvent::Delta(_)))),
             "{name}"

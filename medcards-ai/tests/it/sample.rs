@@ -4,13 +4,13 @@ use futures_util::StreamExt;
 use medcards_ai::{AnthropicProvider, FeedbackTemplate, OpenAiProvider};
 use medcards_core::CaseId;
 use medcards_core::ai::{
-    AiEvent, AiFailure, AiProvider, FeedbackPrompt, ModelId, Prompt, StopReason,
+    AiEvent, AiFailure, AiProvider, AiRequest, FeedbackPrompt, ModelId, Prompt, StopReason,
 };
 use medcards_core::case::{
     Case, CaseRecord, CaseVersion, OptionOrdering, OptionRecord, VignetteRecord,
 };
 use medcards_core::feedback::FeedbackKey;
-use medcards_core::spend::{Price, TokenUsage};
+use medcards_core::spend::{Price, Purpose, TokenUsage};
 use secrecy::SecretString;
 
 pub(crate) const KEY: &str = "sk-a-very-secret-key";
@@ -122,7 +122,7 @@ impl Outcome {
 /// Asks, and checks what holds for every call: no empty delta, one end, nothing after it.
 pub(crate) async fn ask(provider: &dyn AiProvider, prompt: Prompt) -> Outcome {
     let mut deltas = Vec::new();
-    let mut events = match provider.stream(prompt).await {
+    let mut events = match provider.stream(request(prompt)).await {
         Ok(events) => events,
         Err(failure) => {
             return Outcome {
@@ -137,7 +137,7 @@ pub(crate) async fn ask(provider: &dyn AiProvider, prompt: Prompt) -> Outcome {
                 assert!(!delta.is_empty(), "no delta is empty");
                 deltas.push(delta);
             }
-            Some(Ok(AiEvent::End { stop, usage })) => break Ok((stop, usage)),
+            Some(Ok(AiEvent::End(end))) => break Ok((end.stop, end.usage)),
             Some(Ok(other)) => panic!("unexpected event {other:?}"),
             Some(Err(failure)) => break Err(failure),
             None => panic!("the stream ended without an end or a failure"),
@@ -145,4 +145,9 @@ pub(crate) async fn ask(provider: &dyn AiProvider, prompt: Prompt) -> Outcome {
     };
     assert!(events.next().await.is_none(), "nothing comes after the end");
     Outcome { deltas, end }
+}
+
+/// A request for feedback on nobody's behalf.
+pub(crate) fn request(prompt: Prompt) -> AiRequest {
+    AiRequest::new(Purpose::Feedback, prompt)
 }

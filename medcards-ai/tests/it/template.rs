@@ -5,7 +5,7 @@ use medcards_core::ai::{
     FeedbackPrompt, PersonalContext, Prompt, PromptPart, Rejection, Reply, StopReason,
 };
 use medcards_core::case::OptionOrdering;
-use medcards_core::spend::TokenUsage;
+use medcards_core::spend::{MicroDollars, TokenUsage};
 
 use crate::sample::{case, case_with, key};
 
@@ -165,6 +165,8 @@ fn reply(text: &str, stop: StopReason) -> Reply {
         text: text.to_owned(),
         stop,
         usage: TokenUsage::default(),
+        model: "m".parse().unwrap(),
+        cost: MicroDollars::ZERO,
     }
 }
 

@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use medcards_core::ErrorKind;
 use medcards_core::ai::{AiEvent, Billed};
 
-use crate::sample::{prompt, providers};
+use crate::sample::{prompt, providers, request};
 use crate::server::{Answer, End, Server};
 use crate::streams::{ANTHROPIC, OPENAI};
 
@@ -14,7 +14,7 @@ async fn a_server_that_never_begins_to_answer_is_given_up() {
         let server = Server::start(Answer::events([]).with_end(End::NoHead)).await;
         let [anthropic, openai] = providers(&server.url);
         let provider = [anthropic, openai].into_iter().nth(which).unwrap();
-        let call = tokio::spawn(async move { provider.stream(prompt()).await.map(drop) });
+        let call = tokio::spawn(async move { provider.stream(request(prompt())).await.map(drop) });
         server.written.notified().await;
         let before = tokio::time::Instant::now();
         tokio::time::pause();
@@ -36,7 +36,7 @@ async fn a_stream_that_stalls_is_given_up() {
         let half = &body[..body.find(" is tempting").unwrap() + 40];
         let server = Server::start(Answer::events(half).with_end(End::Silence)).await;
         let mut events = providers(&server.url)[which]
-            .stream(prompt())
+            .stream(request(prompt()))
             .await
             .unwrap();
         let first = events.next().await.unwrap().unwrap();
@@ -65,7 +65,7 @@ async fn a_document_that_stalls_is_given_up() {
     for which in 0..2 {
         let server = Server::start(Answer::json(200, "{").with_end(End::Silence)).await;
         let provider = providers(&server.url).into_iter().nth(which).unwrap();
-        let call = tokio::spawn(async move { provider.stream(prompt()).await.map(drop) });
+        let call = tokio::spawn(async move { provider.stream(request(prompt())).await.map(drop) });
         server.written.notified().await;
         tokio::time::pause();
         let failure = call.await.unwrap().unwrap_err();
@@ -80,7 +80,7 @@ async fn an_error_whose_body_stalls_is_still_that_error() {
     for which in 0..2 {
         let server = Server::start(Answer::json(529, "{").with_end(End::Silence)).await;
         let provider = providers(&server.url).into_iter().nth(which).unwrap();
-        let call = tokio::spawn(async move { provider.stream(prompt()).await.map(drop) });
+        let call = tokio::spawn(async move { provider.stream(request(prompt())).await.map(drop) });
         server.written.notified().await;
         tokio::time::pause();
         let failure = call.await.unwrap().unwrap_err();
@@ -97,7 +97,7 @@ async fn a_dropped_stream_closes_its_connection() {
         let half = &body[..body.find(" is tempting").unwrap()];
         let server = Server::start(Answer::events(half).with_end(End::Silence)).await;
         let mut events = providers(&server.url)[which]
-            .stream(prompt())
+            .stream(request(prompt()))
             .await
             .unwrap();
         events.next().await.unwrap().unwrap();

@@ -9,6 +9,7 @@ use medcards_core::jiff::civil::Date;
 use medcards_core::metric::{Metric, MetricSource};
 use medcards_core::spend::{
     MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
+    SpendScope, SpendSum,
 };
 use medcards_core::{ErrorKind, ReservationId, Result};
 use redis::Script;
@@ -331,6 +332,10 @@ impl<L: SpendLedger> SpendLedger for RedisSpendLedger<L> {
 
     async fn totals(&self, query: &SpendQuery) -> Result<Vec<SpendRow>> {
         self.shared.ledger.totals(query).await
+    }
+
+    async fn sums(&self, scopes: &[SpendScope]) -> Result<Vec<SpendSum>> {
+        self.shared.ledger.sums(scopes).await
     }
 }
 

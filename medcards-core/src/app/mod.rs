@@ -20,6 +20,7 @@ use crate::feedback::{
     FeedbackRequest, FeedbackResolver, FeedbackStream, RequestAudience, Resolution,
 };
 use crate::id::{AnswerId, CaseId, UserId};
+use crate::spend::Payer;
 use crate::store::{Consistency, Store};
 use crate::time::Clock;
 use crate::user::{User, UserKind, UserSettings};
@@ -236,7 +237,7 @@ impl Medcards {
             }
         };
         // The answer is recorded: not to remember it costs a read later, and nothing else.
-        if let Err(error) = self.remember(&answer, &case).await {
+        if let Err(error) = self.remember(&answer, &case, user_id.into()).await {
             tracing::debug!(%error, "a recorded answer is not remembered");
         }
         Ok(SubmittedAnswer {
@@ -257,11 +258,13 @@ impl Medcards {
     /// [`ErrorKind::NotFound`] if this student has no such answer.
     pub async fn feedback_request(
         &self,
-        user_id: UserId,
+        student: impl Into<Payer>,
         answer_id: AnswerId,
         consistency: &Consistency,
     ) -> Result<Arc<FeedbackRequest>> {
-        if let Some(request) = self.remembered_request(user_id, answer_id) {
+        let payer = student.into();
+        let user_id = payer.user_id;
+        if let Some(request) = self.remembered_request(payer, answer_id) {
             return Ok(request);
         }
         let store = &self.inner.store;
@@ -281,17 +284,19 @@ impl Medcards {
         let case = self
             .find_case("find answer", answer.case_id, Some(answer.case_version))
             .await?;
-        self.remember(&answer, &case).await
+        self.remember(&answer, &case, payer).await
     }
 
     /// The same without waiting, if it was asked for lately. Does not allocate.
     #[must_use]
     pub fn remembered_request(
         &self,
-        user_id: UserId,
+        student: impl Into<Payer>,
         answer_id: AnswerId,
     ) -> Option<Arc<FeedbackRequest>> {
-        self.inner.requests.get(&(user_id, answer_id))
+        let payer = student.into();
+        let request = self.inner.requests.get(&(payer.user_id, answer_id))?;
+        (request.payer == Some(payer)).then_some(request)
     }
 
     /// The feedback on an answer of this student, which is found as
@@ -302,12 +307,12 @@ impl Medcards {
     /// has to be read from it. The resolver itself always has feedback.
     pub async fn feedback(
         &self,
-        user_id: UserId,
+        student: impl Into<Payer>,
         answer_id: AnswerId,
         consistency: &Consistency,
     ) -> Result<Resolution> {
         let request = self
-            .feedback_request(user_id, answer_id, consistency)
+            .feedback_request(student, answer_id, consistency)
             .await?;
         Ok(self.inner.resolver.resolve(&request).await)
     }
@@ -318,12 +323,12 @@ impl Medcards {
     /// Those of [`feedback`](Self::feedback), before the stream begins.
     pub async fn feedback_stream(
         &self,
-        user_id: UserId,
+        student: impl Into<Payer>,
         answer_id: AnswerId,
         consistency: &Consistency,
     ) -> Result<FeedbackStream> {
         let request = self
-            .feedback_request(user_id, answer_id, consistency)
+            .feedback_request(student, answer_id, consistency)
             .await?;
         Ok(self.inner.resolver.resolve_stream((*request).clone()))
     }
@@ -410,7 +415,12 @@ impl Medcards {
         self.inner.users.insert(user.id, (user.clone(), until));
     }
 
-    async fn remember(&self, answer: &Answer, case: &Arc<Case>) -> Result<Arc<FeedbackRequest>> {
+    async fn remember(
+        &self,
+        answer: &Answer,
+        case: &Arc<Case>,
+        payer: Payer,
+    ) -> Result<Arc<FeedbackRequest>> {
         let settings_changes = self.inner.settings_changes.load(Ordering::Acquire);
         let user = match self.remembered_user(answer.user_id) {
             Some(user) => Some(user),
@@ -422,6 +432,7 @@ impl Medcards {
             key: self.inner.resolver.key(case, answer.chosen, locale),
             case: Arc::clone(case),
             audience: RequestAudience::Shared,
+            payer: Some(payer),
         });
         if self.inner.settings_changes.load(Ordering::Acquire) == settings_changes {
             let place = (answer.user_id, answer.id);

@@ -9,17 +9,15 @@ use crate::ai::ModelId;
 use crate::feedback::Tier;
 use crate::id::ReservationId;
 use crate::spend::{
-    MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
-    settled_row,
+    MicroDollars, Purpose, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery,
+    SpendRow, settled_row,
 };
 use crate::testing::sample_key;
 
 const DAY: Date = date(2026, 1, 15);
 
 fn budget(micros: u64) -> SpendBudget {
-    SpendBudget {
-        per_day: Some(MicroDollars::new(micros)),
-    }
+    SpendBudget::of_day(MicroDollars::new(micros))
 }
 
 fn wish(micros: u64) -> Reservation {
@@ -27,6 +25,8 @@ fn wish(micros: u64) -> Reservation {
         id: ReservationId::new(at(0)),
         day: DAY,
         amount: MicroDollars::new(micros),
+        purpose: Purpose::Feedback,
+        payer: None,
     }
 }
 

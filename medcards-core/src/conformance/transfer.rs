@@ -15,7 +15,9 @@ use crate::case::{Case, CaseContent, CaseFilter, CaseQuery, CaseVersion};
 use crate::event::{Event, EventBody, LogPosition, ReaderName};
 use crate::feedback::{Feedback, FeedbackKey, Review, ReviewDecision, ReviewState, Tier};
 use crate::id::{ReservationId, UserId};
-use crate::spend::{MicroDollars, Reservation, SpendBudget, SpendQuery, SpendRow, settled_row};
+use crate::spend::{
+    MicroDollars, Purpose, Reservation, SpendBudget, SpendQuery, SpendRow, settled_row,
+};
 use crate::store::Store;
 use crate::testing::{
     SAMPLE_START, sample_answer, sample_content, sample_feedback, sample_key, sample_user_id,
@@ -177,6 +179,8 @@ async fn fill_spending(store: &dyn Store) {
             id: ReservationId::new(at(n.into())),
             day,
             amount: MicroDollars::new(1_000),
+            purpose: Purpose::Feedback,
+            payer: None,
         };
         let budget = SpendBudget::default();
         store.reserve(&wish, &budget).await.expect(WORKS);

@@ -111,3 +111,18 @@ fn version_seven(now: Timestamp) -> Uuid {
     let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
     Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, seconds, nanos))
 }
+
+uuid_id! {
+    /// Names a turn of a chat, and is its idempotency key.
+    TurnId, "turn"
+}
+
+uuid_id! {
+    /// Names an answer of the coach that anyone may see.
+    SharedAnswerId, "shared answer"
+}
+
+uuid_id! {
+    /// Names a batch of feedback to be written before it is asked for.
+    BatchId, "batch"
+}

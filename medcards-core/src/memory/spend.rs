@@ -10,6 +10,7 @@ use crate::feedback::Tier;
 use crate::id::{CaseId, ReservationId};
 use crate::spend::{
     MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
+    SpendScope, SpendSum,
 };
 
 /// What was spent, saved and set aside.
@@ -17,7 +18,7 @@ use crate::spend::{
 pub(super) struct Ledger {
     totals: Totals,
     reservations: HashMap<ReservationId, Held>,
-    days: HashMap<Date, Day>,
+    sums: HashMap<SpendScope, Wide>,
 }
 
 type Totals = BTreeMap<(Date, Tier, Option<ModelId>, Option<CaseId>), Sums>;
@@ -32,22 +33,46 @@ struct Sums {
 /// Money that a reservation holds. A settled one is remembered, so that it is not settled again.
 #[derive(Clone)]
 enum Held {
-    Open { day: Date, amount: MicroDollars },
+    Open(Reservation),
     Settled,
 }
 
-/// The micro-dollars of one day, in numbers too wide to saturate.
-#[derive(Clone, Default)]
-struct Day {
+/// The micro-dollars of one scope, in numbers too wide to saturate.
+#[derive(Clone, Copy, Default)]
+struct Wide {
     set_aside: u128,
     spent: u128,
 }
 
-impl Ledger {
-    fn add(&mut self, row: &SpendRow) {
-        add_to(&mut self.totals, row.case_id, row);
-        self.days.entry(row.day).or_default().spent += u128::from(row.cost.get());
+impl Wide {
+    fn sum(self) -> SpendSum {
+        let narrow = |sum: u128| MicroDollars::new(u64::try_from(sum).unwrap_or(u64::MAX));
+        SpendSum {
+            spent: narrow(self.spent),
+            set_aside: narrow(self.set_aside),
+        }
     }
+}
+
+impl Ledger {
+    fn sum(&self, scope: SpendScope) -> SpendSum {
+        self.sums.get(&scope).copied().unwrap_or_default().sum()
+    }
+
+    fn book(&mut self, row: &SpendRow, scopes: &[SpendScope]) {
+        add_to(&mut self.totals, row.case_id, row);
+        for scope in scopes {
+            self.sums.entry(*scope).or_default().spent += u128::from(row.cost.get());
+        }
+    }
+}
+
+/// Where a row is booked of which nobody knows more than the day.
+fn scopes_of(row: &SpendRow) -> [SpendScope; 2] {
+    [
+        SpendScope::Day(row.day),
+        SpendScope::Month(row.day.first_of_month()),
+    ]
 }
 
 fn add_to(totals: &mut Totals, case_id: Option<CaseId>, row: &SpendRow) {
@@ -66,20 +91,17 @@ impl SpendLedger for MemoryStore {
         if ledger.reservations.contains_key(&wish.id) {
             return Ok(ReserveOutcome::Granted);
         }
-        let day = ledger.days.entry(wish.day).or_default();
-        let wanted = day.spent + day.set_aside + u128::from(wish.amount.get());
-        if budget
-            .per_day
-            .is_some_and(|limit| wanted > u128::from(limit.get()))
-        {
+        let scopes = wish.scopes();
+        let allows = |scope: &SpendScope| budget.allows(scope, ledger.sum(*scope), wish);
+        if !scopes.iter().all(allows) {
             return Ok(ReserveOutcome::Exhausted);
         }
-        day.set_aside += u128::from(wish.amount.get());
-        let held = Held::Open {
-            day: wish.day,
-            amount: wish.amount,
-        };
-        ledger.reservations.insert(wish.id, held);
+        for scope in scopes {
+            ledger.sums.entry(scope).or_default().set_aside += u128::from(wish.amount.get());
+        }
+        ledger
+            .reservations
+            .insert(wish.id, Held::Open(wish.clone()));
         Ok(ReserveOutcome::Granted)
     }
 
@@ -87,21 +109,30 @@ impl SpendLedger for MemoryStore {
     async fn settle(&self, reservation: ReservationId, spent: &SpendRow) -> Result<()> {
         let ledger = &mut self.state().ledger;
         match ledger.reservations.insert(reservation, Held::Settled) {
-            Some(Held::Settled) => return Ok(()),
-            Some(Held::Open { day, amount }) => {
-                let day = ledger.days.entry(day).or_default();
-                day.set_aside = day.set_aside.saturating_sub(u128::from(amount.get()));
+            Some(Held::Settled) => {}
+            Some(Held::Open(held)) => {
+                let scopes = held.scopes();
+                for scope in &scopes {
+                    let sum = ledger.sums.entry(*scope).or_default();
+                    sum.set_aside = sum.set_aside.saturating_sub(u128::from(held.amount.get()));
+                }
+                ledger.book(spent, &scopes);
             }
-            None => {}
+            None => ledger.book(spent, &scopes_of(spent)),
         }
-        ledger.add(spent);
         Ok(())
     }
 
     async fn add(&self, rows: &[SpendRow]) -> Result<()> {
         let ledger = &mut self.state().ledger;
-        rows.iter().for_each(|row| ledger.add(row));
+        rows.iter()
+            .for_each(|row| ledger.book(row, &scopes_of(row)));
         Ok(())
+    }
+
+    async fn sums(&self, scopes: &[SpendScope]) -> Result<Vec<SpendSum>> {
+        let ledger = &self.state().ledger;
+        Ok(scopes.iter().map(|scope| ledger.sum(*scope)).collect())
     }
 
     async fn totals(&self, query: &SpendQuery) -> Result<Vec<SpendRow>> {

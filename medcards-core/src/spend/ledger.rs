@@ -4,7 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::civil::Date;
 
-use super::MicroDollars;
+use super::{MicroDollars, Payer, Purpose, SpendBudget, SpendScope, SpendSum};
 use crate::Result;
 use crate::ai::ModelId;
 use crate::feedback::Tier;
@@ -13,11 +13,12 @@ use crate::id::{CaseId, ReservationId};
 /// Keeps what was spent and saved, and lets nobody spend more than the spend budget.
 #[async_trait]
 pub trait SpendLedger: Debug + Display + Send + Sync + 'static {
-    /// Sets money aside for a live call, if the budget of its day allows.
+    /// Sets money aside for a call, if the spend budget allows.
     ///
-    /// Granted only if everything spent and everything set aside on that day, with this, is within
-    /// the budget; however many ask at once. Money set aside and never settled stays set aside:
-    /// whoever took it may have spent it.
+    /// Granted only if in each [scope](Reservation::scopes) everything spent and everything set
+    /// aside, with this, [is allowed](SpendBudget::allows); however many ask at once. It then counts
+    /// in all of them, limited or not. Money set aside and never settled stays set aside: whoever
+    /// took it may have spent it.
     ///
     /// # Errors
     /// Those of the storage; then no live call may be made.
@@ -28,8 +29,9 @@ pub trait SpendLedger: Debug + Display + Send + Sync + 'static {
 
     /// Ends a reservation: frees what was set aside and books what the call cost.
     ///
-    /// Settling twice books once; a ledger may forget what was settled a week ago. `spent` should not exceed what was set aside; if it does, it is
-    /// booked all the same, because it is owed.
+    /// It is booked in the scopes of the reservation. Settling twice books once; a ledger may forget
+    /// what was settled a week ago. `spent` should not exceed what was set aside; if it does, it is
+    /// booked all the same, because it is owed. One that is not known is booked in its day and month.
     ///
     /// # Errors
     /// Those of the storage; then the money stays set aside, and settling may be tried again.
@@ -38,7 +40,8 @@ pub trait SpendLedger: Debug + Display + Send + Sync + 'static {
     /// A dropped future leaves the reservation either open or settled.
     async fn settle(&self, reservation: ReservationId, spent: &SpendRow) -> Result<()>;
 
-    /// Adds to the totals: answers served without spending, with what they saved.
+    /// Adds to the totals: answers served without spending, with what they saved. What rows cost is
+    /// booked in their day and month.
     ///
     /// # Errors
     /// Those of the storage; then nothing is added.
@@ -54,17 +57,18 @@ pub trait SpendLedger: Debug + Display + Send + Sync + 'static {
     /// # Errors
     /// Those of the storage.
     async fn totals(&self, query: &SpendQuery) -> Result<Vec<SpendRow>>;
+
+    /// What is spent and set aside in some scopes, in the order asked for.
+    ///
+    /// A scope of which nothing is known, or no longer, has spent nothing. Those of a month are
+    /// kept for a year at least, those of a day for a week.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    async fn sums(&self, scopes: &[SpendScope]) -> Result<Vec<SpendSum>>;
 }
 
-/// How much may be spent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "built with struct update syntax")]
-pub struct SpendBudget {
-    /// On one day (UTC); `None` sets no limit.
-    pub per_day: Option<MicroDollars>,
-}
-
-/// Money to set aside for one live call.
+/// Money to set aside for one call, or for one batch of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "made for each live call")]
 pub struct Reservation {
@@ -74,6 +78,10 @@ pub struct Reservation {
     pub day: Date,
     /// The most that the call can cost.
     pub amount: MicroDollars,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// On whose behalf; `None` if no student waits for it.
+    pub payer: Option<Payer>,
 }
 
 /// Whether money was set aside.
@@ -148,5 +156,9 @@ impl<T: SpendLedger + ?Sized> SpendLedger for Arc<T> {
 
     async fn totals(&self, query: &SpendQuery) -> Result<Vec<SpendRow>> {
         (**self).totals(query).await
+    }
+
+    async fn sums(&self, scopes: &[SpendScope]) -> Result<Vec<SpendSum>> {
+        (**self).sums(scopes).await
     }
 }

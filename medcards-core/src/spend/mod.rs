@@ -1,11 +1,11 @@
 //! Money: integer micro-dollars, prices, and the ledger that no live call may overdraw.
 
+mod budget;
 mod ledger;
 mod price;
 
-pub use ledger::{
-    Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow, settled_row,
-};
+pub use budget::{Payer, Purpose, SpendBudget, SpendScope, SpendSum};
+pub use ledger::{Reservation, ReserveOutcome, SpendLedger, SpendQuery, SpendRow, settled_row};
 pub use price::{Price, TokenUsage};
 
 use std::fmt;

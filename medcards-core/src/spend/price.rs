@@ -62,6 +62,18 @@ impl Price {
         MicroDollars::new(u64::try_from(millionths.div_ceil(1_000_000)).unwrap_or(u64::MAX))
     }
 
+    /// What the provider of this price asks for calls in a batch: half, rounded up.
+    #[must_use]
+    pub fn in_batch(&self) -> Self {
+        let half = |amount: MicroDollars| MicroDollars::new(amount.get().div_ceil(2));
+        Self {
+            input: half(self.input),
+            cache_read: half(self.cache_read),
+            cache_write: half(self.cache_write),
+            output: half(self.output),
+        }
+    }
+
     /// The most that a call can cost whose prompt has `prompt_bytes` and whose reply has at most
     /// `output_tokens_max`.
     ///

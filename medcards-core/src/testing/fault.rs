@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::ai::{AiCapability, AiFailure, AiProvider, AiStream, ModelId, Prompt};
+use crate::ai::{
+    AiBatches, AiCapability, AiFailure, AiProvider, AiRequest, AiStream, ModelId, RateLimits,
+};
 use crate::answer::{Answer, AnswerStore, NextCase, RecordedAnswer, UserStats};
 use crate::cache::{Cache, CacheEntry, CacheHit};
 use crate::case::{Case, CaseContent, CaseFilter, CaseQuery, CaseStore, CaseVersion, Publication};
@@ -20,7 +22,8 @@ use crate::lease::{FeedbackLeases, Fence, Lease, LeaseEnd, LeaseHold, LeaseTurn,
 use crate::limit::{LimitDecision, LimitKey, LimitedCall, Quota, RateLimiter};
 use crate::session::{Session, SessionKey, SessionStore};
 use crate::spend::{
-    Price, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
+    Price, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow, SpendScope,
+    SpendSum,
 };
 use crate::store::{Consistency, Page, PageCursor, PageLimit};
 use crate::user::{User, UserSettings, UserStore};
@@ -64,6 +67,7 @@ pub enum Operation {
     RevokeSession,
     RevokeSessions,
     Settle,
+    SpendSums,
     SpendTotals,
     StreamReply,
     TakeLease,
@@ -498,6 +502,12 @@ impl<T: SpendLedger> SpendLedger for Faulty<T> {
             .apply(Operation::SpendTotals, self.inner.totals(query))
             .await
     }
+
+    async fn sums(&self, scopes: &[SpendScope]) -> Result<Vec<SpendSum>> {
+        self.plan
+            .apply(Operation::SpendSums, self.inner.sums(scopes))
+            .await
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -643,20 +653,32 @@ impl<T: AiProvider> AiProvider for Faulty<T> {
     }
 
     /// A failed call is free; one whose reply is lost may cost anything.
-    async fn stream(&self, prompt: Prompt) -> Result<AiStream, AiFailure> {
+    async fn stream(&self, request: AiRequest) -> Result<AiStream, AiFailure> {
         let mut released = self.plan.released.subscribe();
         match self.plan.meet(Operation::StreamReply) {
-            None => self.inner.stream(prompt).await,
+            None => self.inner.stream(request).await,
             Some(Fault::Fails(kind)) => Err(AiFailure::free(injected(kind))),
             Some(Fault::Hangs) => {
                 // The sender lives as long as this plan, so waiting cannot fail.
                 let _ = released.changed().await;
-                self.inner.stream(prompt).await
+                self.inner.stream(request).await
             }
             Some(Fault::LosesReply(kind)) => {
-                drop(self.inner.stream(prompt).await?);
+                drop(self.inner.stream(request).await?);
                 Err(AiFailure::unknown(injected(kind)))
             }
         }
+    }
+
+    fn rate_limits(&self) -> Option<RateLimits> {
+        self.inner.rate_limits()
+    }
+
+    fn batches(&self) -> Option<&dyn AiBatches> {
+        self.inner.batches()
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
     }
 }

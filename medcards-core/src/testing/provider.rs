@@ -9,7 +9,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::sample::sample_model;
 use crate::ai::{
-    AiCapability, AiEvent, AiFailure, AiProvider, AiStream, Billed, ModelId, Prompt, StopReason,
+    AiCapability, AiEvent, AiFailure, AiProvider, AiRequest, AiStream, Billed, ModelId, Prompt,
+    ReplyEnd, StopReason,
 };
 use crate::spend::{MicroDollars, Price, TokenUsage};
 use crate::{Error, ErrorKind};
@@ -161,7 +162,7 @@ impl AiProvider for ScriptedProvider {
         self.capability
     }
 
-    async fn stream(&self, prompt: Prompt) -> Result<AiStream, AiFailure> {
+    async fn stream(&self, AiRequest { prompt, .. }: AiRequest) -> Result<AiStream, AiFailure> {
         let script = lock(&self.played.scripts).pop_front();
         let script = script.unwrap_or_else(|| Script::default_reply(&prompt));
         {
@@ -175,7 +176,7 @@ impl AiProvider for ScriptedProvider {
         match script.opening {
             Opening::Fails(kind, billed) => Err(failure(kind, billed)),
             Opening::Hangs => std::future::pending().await,
-            Opening::Streams => Ok(script.stream(OpenStream::new(&self.played))),
+            Opening::Streams => Ok(script.stream(self.clone(), OpenStream::new(&self.played))),
         }
     }
 }
@@ -333,7 +334,7 @@ impl Script {
         Self::deltas(deltas).then_ends(StopReason::Complete, usage)
     }
 
-    fn stream(self, open: OpenStream) -> AiStream {
+    fn stream(self, provider: ScriptedProvider, open: OpenStream) -> AiStream {
         let bytes: usize = self.deltas.iter().map(String::len).sum();
         let ending = self.ending;
         let last = futures_util::stream::once(async move {
@@ -345,7 +346,12 @@ impl Script {
                         output,
                         ..TokenUsage::default()
                     });
-                    Some(Ok(AiEvent::End { stop, usage }))
+                    Some(Ok(AiEvent::End(ReplyEnd {
+                        stop,
+                        usage,
+                        cost: provider.price.cost(usage),
+                        model: provider.model,
+                    })))
                 }
                 Ending::Fails(kind, billed) => Some(Err(failure(kind, billed))),
                 Ending::Hangs => std::future::pending().await,
@@ -377,6 +383,7 @@ fn failure(kind: ErrorKind, billed: Billed) -> AiFailure {
     AiFailure {
         error: Error::new(kind, "ask scripted model", "its script fails here"),
         billed,
+        refusal: None,
     }
 }
 

@@ -13,7 +13,10 @@ use crate::feedback::{
 };
 use crate::id::{AnswerId, CaseId, ReservationId, UserId};
 use crate::memory::MemoryStore;
-use crate::spend::{Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow};
+use crate::spend::{
+    Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow, SpendScope,
+    SpendSum,
+};
 use crate::store::{Consistency, Page, PageCursor, PageLimit, ReadToken};
 use crate::user::{User, UserSettings, UserStore};
 
@@ -243,5 +246,6 @@ to_primary!(SpendLedger {
     fn reserve(wish: &Reservation, budget: &SpendBudget) -> ReserveOutcome;
     fn settle(reservation: ReservationId, spent: &SpendRow) -> ();
     fn add(rows: &[SpendRow]) -> ();
+    fn sums(scopes: &[SpendScope]) -> Vec<SpendSum>;
     fn totals(query: &SpendQuery) -> Vec<SpendRow>;
 });

@@ -4,6 +4,8 @@ use std::fmt::{Debug, Display, Formatter};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 /// Tells the time.
 ///
@@ -14,6 +16,11 @@ pub trait Clock: Debug + Display + Send + Sync + 'static {
 
     /// Microseconds since some fixed moment. It never goes back; use it for durations.
     fn monotonic_us(&self) -> u64;
+}
+
+/// The day (UTC) on which money counts.
+pub(crate) fn day_of(now: Timestamp) -> Date {
+    now.to_zoned(TimeZone::UTC).date()
 }
 
 impl<T: Clock + ?Sized> Clock for Arc<T> {

@@ -3,10 +3,11 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use medcards_core::ErrorKind;
 use medcards_core::ai::{
-    AiEvent, AiProvider, Billed, Prompt, PromptPart, PromptVersion, StopReason, collect_reply,
+    AiEvent, AiProvider, AiRequest, Billed, Prompt, PromptPart, PromptVersion, ReplyEnd,
+    StopReason, collect_reply,
 };
 use medcards_core::memory::MemoryStore;
-use medcards_core::spend::TokenUsage;
+use medcards_core::spend::{Purpose, TokenUsage};
 use medcards_core::testing::{
     FaultPlan, Faulty, Gate, ManualClock, Operation, SAMPLE_START, Script, ScriptedProvider,
     sample_user_id,
@@ -37,7 +38,7 @@ async fn equal_prompts_get_equal_default_replies() {
     let provider = ScriptedProvider::new();
     let mut texts = Vec::new();
     for text in ["one", "one", "two"] {
-        let stream = provider.stream(prompt(text)).await.unwrap();
+        let stream = provider.stream(request(prompt(text))).await.unwrap();
         let reply = collect_reply(stream).await.unwrap();
         assert_eq!(reply.stop, StopReason::Complete);
         assert!(reply.usage.input > 0 && reply.usage.output > 0);
@@ -53,7 +54,7 @@ async fn equal_prompts_get_equal_default_replies() {
 async fn a_gate_lets_through_as_many_events_as_it_admits() {
     let (provider, gate) = (ScriptedProvider::new(), Gate::new());
     provider.push(Script::deltas(["a", "b"]).gated(&gate));
-    let mut stream = provider.stream(prompt("")).await.unwrap();
+    let mut stream = provider.stream(request(prompt(""))).await.unwrap();
     assert!(stream.next().now_or_never().is_none());
     gate.admit(1);
     assert_eq!(
@@ -69,10 +70,10 @@ async fn a_gate_lets_through_as_many_events_as_it_admits() {
     let end = stream.next().await.unwrap().unwrap();
     assert!(matches!(
         end,
-        AiEvent::End {
+        AiEvent::End(ReplyEnd {
             stop: StopReason::Complete,
             ..
-        }
+        })
     ));
     assert!(stream.next().await.is_none());
 }
@@ -92,35 +93,40 @@ async fn scripts_fail_end_hang_and_break_off_where_they_say() {
     provider.push(Script::deltas(["a"]).then_hangs());
     provider.push(Script::hangs());
 
-    let failure = provider.stream(prompt("")).await.err().unwrap();
+    let failure = provider.stream(request(prompt(""))).await.err().unwrap();
     assert_eq!(
         (failure.error.kind(), failure.billed),
         (ErrorKind::RateLimited, Billed::Nothing)
     );
-    let failure = collect_reply(provider.stream(prompt("")).await.unwrap())
+    let failure = collect_reply(provider.stream(request(prompt(""))).await.unwrap())
         .await
         .unwrap_err();
     let seen = (failure.error.kind(), failure.billed);
     assert_eq!(seen, (ErrorKind::Unavailable, Billed::Tokens(usage)));
-    let failure = collect_reply(provider.stream(prompt("")).await.unwrap())
+    let failure = collect_reply(provider.stream(request(prompt(""))).await.unwrap())
         .await
         .unwrap_err();
     assert_eq!(
         (failure.error.kind(), failure.billed),
         (ErrorKind::Corrupt, Billed::Unknown)
     );
-    let reply = collect_reply(provider.stream(prompt("")).await.unwrap())
+    let reply = collect_reply(provider.stream(request(prompt(""))).await.unwrap())
         .await
         .unwrap();
     assert_eq!((reply.stop, reply.usage), (StopReason::MaxTokens, usage));
     provider.streams_closed().await;
-    let mut stream = provider.stream(prompt("")).await.unwrap();
+    let mut stream = provider.stream(request(prompt(""))).await.unwrap();
     assert!(stream.next().await.is_some());
     assert!(stream.next().now_or_never().is_none());
     assert!(provider.streams_closed().now_or_never().is_none());
     drop(stream);
     provider.streams_closed().await;
-    assert!(provider.stream(prompt("")).now_or_never().is_none());
+    assert!(
+        provider
+            .stream(request(prompt("")))
+            .now_or_never()
+            .is_none()
+    );
     provider.called(6).await;
 }
 
@@ -167,4 +173,8 @@ async fn a_plan_fails_loses_hangs_and_passes_on() {
     assert_eq!(plan.calls(Operation::FindUser), 8);
     plan.clear();
     assert_eq!(store.find_user(user.id).await.unwrap(), Some(user));
+}
+
+fn request(prompt: Prompt) -> AiRequest {
+    AiRequest::new(Purpose::Feedback, prompt)
 }

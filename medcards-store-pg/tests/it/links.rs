@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use futures_util::poll;
 use medcards_core::answer::AnswerStore;
-use medcards_core::spend::{MicroDollars, Reservation, SpendBudget, SpendLedger};
+use medcards_core::spend::{MicroDollars, Purpose, Reservation, SpendBudget, SpendLedger};
 use medcards_core::store::{Consistency, PageLimit};
 use medcards_core::testing::{sample_content, sample_feedback, sample_key};
 use medcards_core::user::{User, UserKind, UserSettings, UserStore};
@@ -169,6 +169,8 @@ async fn a_call_that_is_dropped_at_any_step_leaves_nothing_half_done_and_no_open
                 id: ReservationId::new(at(second)),
                 day: "2026-01-15".parse().unwrap(),
                 amount: MicroDollars::new(1),
+                purpose: Purpose::Feedback,
+                payer: None,
             };
             let settings = UserSettings::default();
             ended +=

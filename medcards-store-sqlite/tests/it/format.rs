@@ -8,7 +8,7 @@ use medcards_core::feedback::{PrecomputedStore, Review, ReviewDecision, ReviewSt
 use medcards_core::jiff::civil::date;
 use medcards_core::session::{Session, SessionKey, SessionStore};
 use medcards_core::spend::{
-    MicroDollars, Reservation, SpendBudget, SpendLedger, SpendQuery, SpendRow, settled_row,
+    MicroDollars, Purpose, Reservation, SpendBudget, SpendLedger, SpendQuery, SpendRow, settled_row,
 };
 use medcards_core::store::{Consistency, PageLimit};
 use medcards_core::testing::{
@@ -138,6 +138,8 @@ async fn write_spend(store: &SqliteStore) {
             id,
             day: DAY,
             amount: MicroDollars::new(5_000),
+            purpose: Purpose::Feedback,
+            payer: None,
         };
         store.reserve(&wish, &SpendBudget::default()).await.unwrap();
     }
@@ -285,11 +287,11 @@ async fn check_spend(store: &SqliteStore) {
         id,
         day: DAY,
         amount: MicroDollars::new(1),
+        purpose: Purpose::Feedback,
+        payer: None,
     };
     for (limit, granted) in [(6_234, false), (6_235, true)] {
-        let budget = SpendBudget {
-            per_day: Some(MicroDollars::new(limit)),
-        };
+        let budget = SpendBudget::of_day(MicroDollars::new(limit));
         let outcome = store.reserve(&wish, &budget).await.unwrap();
         assert_eq!(
             outcome == medcards_core::spend::ReserveOutcome::Granted,

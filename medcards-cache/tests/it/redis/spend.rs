@@ -5,7 +5,8 @@ use medcards_cache::{Redis, RedisSpendLedger};
 use medcards_core::jiff::civil::{Date, date};
 use medcards_core::memory::MemoryStore;
 use medcards_core::spend::{
-    MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, settled_row,
+    MicroDollars, Purpose, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery,
+    settled_row,
 };
 use medcards_core::testing::{FaultPlan, Faulty, Operation, SAMPLE_START, sample_key};
 use medcards_core::{ErrorKind, ReservationId};
@@ -20,6 +21,12 @@ const DAY: Date = date(2026, 1, 15);
 
 const BUDGET: SpendBudget = SpendBudget {
     per_day: Some(MicroDollars::new(1_000)),
+    per_month: None,
+    per_user: None,
+    chat_per_day: None,
+    feedback_per_day: None,
+    precompute_per_day: None,
+    premium_percent: 0,
 };
 
 mod conformance {
@@ -44,6 +51,8 @@ fn wish(micros: u64) -> Reservation {
         id: ReservationId::new(SAMPLE_START),
         day: DAY,
         amount: MicroDollars::new(micros),
+        purpose: Purpose::Feedback,
+        payer: None,
     }
 }
 

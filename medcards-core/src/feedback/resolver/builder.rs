@@ -12,7 +12,7 @@ use super::generation::Live;
 use super::key_index::KeyIndex;
 use super::tallies::Tallies;
 use super::{FeedbackResolver, Inner, ResolverConfig};
-use crate::ai::{AiProvider, FeedbackPrompt, ModelId, PromptVersion};
+use crate::ai::{AiProvider, Budgeted, FeedbackPrompt, ModelId, PromptVersion};
 use crate::cache::Cache;
 use crate::feedback::PrecomputedStore;
 use crate::lease::FeedbackLeases;
@@ -62,6 +62,8 @@ impl ResolverBuilder {
 
     /// The model that is asked when no cheaper tier knows. Default: none, so that the live tier is
     /// off. It stays off with a provider that only repeats what the author wrote.
+    ///
+    /// A provider that does not keep the spend budget is wrapped in [`Budgeted`].
     #[must_use]
     pub fn live(mut self, provider: Arc<dyn AiProvider>, prompt: Arc<dyn FeedbackPrompt>) -> Self {
         self.live = Some(Live { provider, prompt });
@@ -100,7 +102,8 @@ impl ResolverBuilder {
             .map_or(PromptVersion::new(0), |live| live.prompt.version());
         let live = self
             .live
-            .filter(|live| !live.provider.capability().authored_only);
+            .filter(|live| !live.provider.capability().authored_only)
+            .map(|live| live.within_budget(&self.config, &self.ledger, &self.clock));
         let generations = self.config.generations_max.min(Semaphore::MAX_PERMITS);
         let inner = Inner {
             clock: self.clock,
@@ -130,6 +133,25 @@ impl ResolverBuilder {
         Ok(FeedbackResolver {
             inner: Arc::new(inner),
         })
+    }
+}
+
+impl Live {
+    fn within_budget(
+        self,
+        config: &ResolverConfig,
+        ledger: &Arc<dyn SpendLedger>,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        if self.provider.capability().keeps_budget {
+            return self;
+        }
+        let (ledger, clock) = (Arc::clone(ledger), Arc::clone(clock));
+        let provider = Budgeted::new(self.provider, ledger, config.spend_budget, clock);
+        Self {
+            provider: Arc::new(provider),
+            ..self
+        }
     }
 }
 

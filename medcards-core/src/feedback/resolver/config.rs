@@ -32,7 +32,7 @@ pub struct ResolverConfig {
     /// How many live calls may be under way at once in this process. Default: 256, as many
     /// connections as a provider commonly lets one client have.
     pub generations_max: usize,
-    /// What may be spent. Default: no limit.
+    /// What may be spent, if the provider does not keep a budget already. Default: no limit.
     pub spend_budget: SpendBudget,
     /// Whether live feedback is kept in the store of precomputed feedback, so that it outlives the
     /// cache and can be reviewed. Default: yes.

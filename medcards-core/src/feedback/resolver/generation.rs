@@ -2,30 +2,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Inner;
 use super::flight::Flight;
 use super::lead::Words;
 use super::resolution::{SkipReason, TierOutcome, written};
 use crate::ai::{
-    AiEvent, AiFailure, AiProvider, AiStream, Billed, FeedbackPrompt, PersonalContext, Prompt,
-    Rejection, Reply,
+    AiEvent, AiFailure, AiProvider, AiRequest, AiStream, Billed, FeedbackPrompt, PersonalContext,
+    Prompt, Refusal, Rejection, Reply,
 };
 use crate::case::Case;
-use crate::feedback::{Audience, Feedback, FeedbackKey, Personal, Shared, Tier};
-use crate::id::ReservationId;
-use crate::spend::{MicroDollars, Reservation, ReserveOutcome, SpendRow, TokenUsage};
+use crate::feedback::{Audience, Feedback, FeedbackKey, Personal, Shared};
+use crate::spend::{MicroDollars, Payer, Purpose};
 use crate::{Error, ErrorKind};
+
+/// How often the model is asked for one feedback: a reply that must not be shown may be followed by
+/// one that may, and a model that fails twice does not know how.
+const REPLIES_MAX: u32 = 2;
 
 /// The longest reply that is read, in bytes: thirty times what a feedback needs.
 const REPLY_LEN_MAX: usize = 64 * 1024;
-
-/// How often settling a reservation is tried. Then the money stays set aside, which is safe.
-const SETTLE_ATTEMPTS_MAX: u32 = 5;
-
-/// How long to wait before settling again, doubled each time: 100 ms to 800 ms.
-const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a store may take for what no student waits for: as long as a busy disk may take. Then
 /// it counts as failed, so that a store that hangs does not hold a search for ever.
@@ -43,6 +40,14 @@ pub(super) async fn within<T>(
             "it takes longer than it may",
         ))
     })
+}
+
+/// What is asked of the model.
+#[derive(Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub(super) case: &'a Case,
+    pub(super) key: &'a FeedbackKey,
+    pub(super) payer: Option<Payer>,
 }
 
 /// A model, and how it is asked.
@@ -72,8 +77,10 @@ impl Outlet<'_> {
 pub(super) struct Generation<A: Audience> {
     /// The feedback, or why there is none.
     pub(super) written: Result<Feedback<A>, Missing>,
-    /// What must be booked, if a call was made.
-    pub(super) settlement: Option<Settlement>,
+    /// What the calls cost.
+    pub(super) cost: MicroDollars,
+    /// Whether a provider was asked.
+    pub(super) was_called: bool,
 }
 
 /// Why there is no feedback.
@@ -81,18 +88,6 @@ pub(super) struct Missing {
     pub(super) outcome: TierOutcome,
     /// How long the key should not be tried again.
     pub(super) pause: Option<Duration>,
-}
-
-/// Money that was set aside, and what of it was spent.
-pub(super) struct Settlement {
-    reservation: ReservationId,
-    row: SpendRow,
-}
-
-impl Settlement {
-    pub(super) fn cost(&self) -> MicroDollars {
-        self.row.cost
-    }
 }
 
 impl Missing {
@@ -108,7 +103,8 @@ impl<A: Audience> Generation<A> {
     fn skipped(reason: SkipReason) -> Self {
         Self {
             written: Err(Missing::skipped(reason)),
-            settlement: None,
+            cost: MicroDollars::ZERO,
+            was_called: false,
         }
     }
 }
@@ -119,14 +115,13 @@ impl Inner {
         &self,
         live: &Live,
         outlet: Outlet<'_>,
-        case: &Case,
-        key: &FeedbackKey,
+        wish: Wish<'_>,
     ) -> Generation<Shared> {
-        if self.failures.is_recent(key, self.clock.now()) {
+        if self.failures.is_recent(wish.key, self.clock.now()) {
             return Generation::skipped(SkipReason::RecentFailure);
         }
-        self.generate(live, outlet, case, key, live.prompt.shared(case, key))
-            .await
+        let prompt = live.prompt.shared(wish.case, wish.key);
+        self.generate(live, outlet, wish, prompt).await
     }
 
     /// Asks the model for feedback that one student alone may see.
@@ -134,29 +129,24 @@ impl Inner {
         &self,
         live: &Live,
         flight: &Flight,
-        case: &Case,
-        key: &FeedbackKey,
+        wish: Wish<'_>,
         context: &PersonalContext,
     ) -> Generation<Personal> {
-        self.generate(
-            live,
-            Outlet {
-                flight,
-                others: None,
-            },
-            case,
-            key,
-            live.prompt.personal(case, key, context),
-        )
-        .await
+        let outlet = Outlet {
+            flight,
+            others: None,
+        };
+        let prompt = live.prompt.personal(wish.case, wish.key, context);
+        self.generate(live, outlet, wish, prompt).await
     }
 
+    /// Asks until a reply may be shown, at most [`REPLIES_MAX`] times and within the deadline of one
+    /// generation.
     async fn generate<A: Audience>(
         &self,
         live: &Live,
         outlet: Outlet<'_>,
-        case: &Case,
-        key: &FeedbackKey,
+        wish: Wish<'_>,
         prompt: Prompt,
     ) -> Generation<A> {
         if self.tasks.is_closed() {
@@ -165,190 +155,143 @@ impl Inner {
         let Ok(_permit) = self.generations.try_acquire() else {
             return Generation::skipped(SkipReason::Busy);
         };
-        let wish = self.wish(live, &prompt);
-        match within(
-            STORE_WAIT_MAX,
-            self.ledger.reserve(&wish, &self.config.spend_budget),
-        )
-        .await
-        {
-            Ok(ReserveOutcome::Granted) => {}
-            Ok(ReserveOutcome::Exhausted) => {
-                return Generation::skipped(SkipReason::SpendBudgetExhausted);
+        let deadline = Instant::now() + self.config.generation_deadline;
+        let mut generation = Generation::skipped(SkipReason::Busy);
+        for asked in 1..=REPLIES_MAX {
+            // Whoever saw words of the reply before must not see these behind them.
+            let outlet = (asked == 1).then_some(outlet);
+            let reply = self
+                .call(live, outlet, deadline, wish, prompt.clone())
+                .await;
+            generation.cost += match &reply {
+                Ok(reply) => reply.cost,
+                Err(failure) => billed(live, failure, &prompt),
+            };
+            generation.was_called |= reply.as_ref().err().and_then(|f| f.refusal).is_none();
+            let written = match reply {
+                Ok(reply) => self.judge(live, wish, generation.cost, reply),
+                Err(failure) => Err(self.missing(&failure)),
+            };
+            let is_rejected = matches!(
+                &written,
+                Err(missing) if matches!(missing.outcome, TierOutcome::Rejected(_))
+            );
+            // A call that could not be made leaves the rejection as it is.
+            if asked == 1 || written.is_ok() || is_rejected {
+                generation.written = written;
             }
-            Err(error) => {
-                tracing::warn!(%error, "the ledger is away, so no model is asked");
-                let outcome = TierOutcome::Failed(error.kind());
-                return Generation {
-                    written: Err(Missing {
-                        outcome,
-                        pause: None,
-                    }),
-                    settlement: None,
-                };
+            if !is_rejected || self.tasks.is_closed() {
+                break;
             }
         }
-        let (prompt_len, tokens_max) = (prompt.len_bytes(), prompt.output_tokens_max);
-        let reply = self.call(live, outlet, prompt).await;
-        let price = live.provider.price();
-        let cost = match &reply {
-            Ok(reply) => {
-                // A server may ignore how long its reply may be, but each token has a byte.
-                let bytes = u32::try_from(reply.text.len()).unwrap_or(u32::MAX);
-                let most = price.worst_case(prompt_len, tokens_max.max(bytes));
-                believed(price.cost(reply.usage), most)
-            }
-            Err(failure) => billed(
-                failure,
-                |usage| believed(price.cost(usage), wish.amount),
-                wish.amount,
-            ),
-        };
-        let written = self.judge(live, case, key, cost, reply);
-        let settlement = Settlement {
-            reservation: wish.id,
-            row: SpendRow {
-                day: wish.day,
-                tier: Tier::Live,
-                model: Some(key.model.clone()),
-                case_id: Some(key.case_id),
-                // Who was served is counted where it is served.
-                resolutions: 0,
-                cost,
-                saved: MicroDollars::ZERO,
-            },
-        };
-        Generation {
-            written,
-            settlement: Some(settlement),
-        }
+        generation
     }
 
-    fn wish(&self, live: &Live, prompt: &Prompt) -> Reservation {
-        let now = self.clock.now();
-        let worst = live
-            .provider
-            .price()
-            .worst_case(prompt.len_bytes(), prompt.output_tokens_max);
-        Reservation {
-            id: ReservationId::new(now),
-            day: super::day_of(now),
-            amount: worst,
-        }
-    }
-
-    /// Streams a reply to all who wait, within the deadline of a generation.
+    /// Streams a reply to all who wait, within the deadline.
     async fn call(
         &self,
         live: &Live,
-        outlet: Outlet<'_>,
+        outlet: Option<Outlet<'_>>,
+        deadline: Instant,
+        wish: Wish<'_>,
         prompt: Prompt,
     ) -> Result<Reply, AiFailure> {
-        self.counters.live_calls();
+        let request = AiRequest::new(Purpose::Feedback, prompt)
+            .with_payer(wish.payer)
+            .with_case(wish.key.case_id);
         let reply = async {
-            let stream = live.provider.stream(prompt).await?;
+            let stream = live.provider.stream(request).await?;
             read_reply(stream, outlet).await
         };
-        let reply = timeout(self.config.generation_deadline, reply)
-            .await
-            .unwrap_or_else(|_| {
-                Err(AiFailure::unknown(Error::new(
-                    ErrorKind::Timeout,
-                    "ask model",
-                    "the generation took longer than it may",
-                )))
-            });
-        if let Err(failure) = &reply {
-            tracing::warn!(error = %failure.error, provider = %live.provider, "a live call failed");
+        let reply = timeout_at(deadline, reply).await.unwrap_or_else(|_| {
+            Err(AiFailure::unknown(Error::new(
+                ErrorKind::Timeout,
+                "ask model",
+                "the generation took longer than it may",
+            )))
+        });
+        match &reply {
+            Err(AiFailure {
+                refusal: Some(refusal),
+                ..
+            }) => {
+                tracing::debug!(?refusal, "a live call was refused");
+            }
+            Err(failure) => {
+                self.counters.live_calls();
+                tracing::warn!(error = %failure.error, provider = %live.provider, "a live call failed");
+            }
+            Ok(_) => self.counters.live_calls(),
         }
         reply
+    }
+
+    fn missing(&self, failure: &AiFailure) -> Missing {
+        if let Some(refusal) = failure.refusal {
+            return match refusal {
+                Refusal::BreakerOpen => Missing::skipped(SkipReason::BreakerOpen),
+                Refusal::Busy => Missing::skipped(SkipReason::Busy),
+                Refusal::RateLimited => Missing::skipped(SkipReason::RateLimited),
+                Refusal::SpendBudgetExhausted => Missing::skipped(SkipReason::SpendBudgetExhausted),
+                Refusal::LedgerAway => Missing {
+                    outcome: TierOutcome::Failed(failure.error.kind()),
+                    pause: None,
+                },
+            };
+        }
+        let error = &failure.error;
+        let pause = error.retry_after().map_or(self.config.failure_ttl, |wait| {
+            // However long a provider asks for: a key is never given up for hours.
+            wait.clamp(
+                self.config.failure_ttl,
+                self.config.rejection_ttl.max(self.config.failure_ttl),
+            )
+        });
+        Missing {
+            outcome: TierOutcome::Failed(error.kind()),
+            pause: Some(pause),
+        }
     }
 
     fn judge<A: Audience>(
         &self,
         live: &Live,
-        case: &Case,
-        key: &FeedbackKey,
+        wish: Wish<'_>,
         cost: MicroDollars,
-        reply: Result<Reply, AiFailure>,
+        reply: Reply,
     ) -> Result<Feedback<A>, Missing> {
-        let reply = reply.map_err(|failure| Missing {
-            outcome: TierOutcome::Failed(failure.error.kind()),
-            pause: Some(
-                failure
-                    .error
-                    .retry_after()
-                    .map_or(self.config.failure_ttl, |wait| {
-                        // However long a provider asks for: a key is never given up for hours.
-                        wait.clamp(
-                            self.config.failure_ttl,
-                            self.config.rejection_ttl.max(self.config.failure_ttl),
-                        )
-                    }),
-            ),
-        })?;
-        let checked = match live.prompt.check(case, key, &reply) {
+        let key = wish.key;
+        let checked = match live.prompt.check(wish.case, key, &reply) {
             Ok(text) if text.trim().is_empty() => Err(Rejection::TooShort),
             checked => checked,
         };
         let text = checked.map_err(|rejection| {
-            tracing::info!(%rejection, model = %key.model, case = %key.case_id, "a reply was rejected");
+            tracing::info!(%rejection, model = %reply.model, case = %key.case_id, "a reply was rejected");
             let outcome = TierOutcome::Rejected(rejection);
             Missing { outcome, pause: Some(self.config.rejection_ttl) }
         })?;
         Ok(written(
             text,
-            key.model.clone(),
+            reply.model,
             key.prompt_version,
             cost,
             self.clock.now(),
         ))
     }
-
-    /// Books what a call cost. If the ledger stays away, the worst case stays set aside.
-    pub(super) async fn settle(&self, settlement: Settlement) {
-        let mut pause = SETTLE_PAUSE;
-        for attempt in 1..=SETTLE_ATTEMPTS_MAX {
-            match within(
-                STORE_WAIT_MAX,
-                self.ledger.settle(settlement.reservation, &settlement.row),
-            )
-            .await
-            {
-                Ok(()) => return,
-                Err(error) => tracing::warn!(%error, attempt, "a live call could not be booked"),
-            }
-            if attempt < SETTLE_ATTEMPTS_MAX {
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-        }
-    }
 }
 
-/// What a call is booked at: what its usage costs, but no more than it can have cost.
-///
-/// A count beyond that is a defect of the server's, and one such count must not end a day's budget.
-fn believed(cost: MicroDollars, most: MicroDollars) -> MicroDollars {
-    if cost > most {
-        tracing::warn!(%cost, %most, "a usage beyond what the call can have used is not believed");
-    }
-    cost.min(most)
-}
-
-fn billed(
-    failure: &AiFailure,
-    cost: impl FnOnce(TokenUsage) -> MicroDollars,
-    worst: MicroDollars,
-) -> MicroDollars {
+/// What a failed call cost.
+fn billed(live: &Live, failure: &AiFailure, prompt: &Prompt) -> MicroDollars {
+    let price = live.provider.price();
     match failure.billed {
         Billed::Nothing => MicroDollars::ZERO,
-        Billed::Tokens(usage) => cost(usage),
-        Billed::Unknown => worst,
+        Billed::Booked(cost) => cost,
+        Billed::Tokens(usage) => price.cost(usage),
+        Billed::Unknown => price.worst_case(prompt.len_bytes(), prompt.output_tokens_max),
     }
 }
 
-async fn read_reply(mut stream: AiStream, outlet: Outlet<'_>) -> Result<Reply, AiFailure> {
+async fn read_reply(mut stream: AiStream, outlet: Option<Outlet<'_>>) -> Result<Reply, AiFailure> {
     let mut text = String::new();
     while let Some(event) = stream.next().await {
         match event? {
@@ -363,9 +306,11 @@ async fn read_reply(mut stream: AiStream, outlet: Outlet<'_>) -> Result<Reply, A
                     )));
                 }
                 text.push_str(&delta);
-                outlet.push(&delta);
+                if let Some(outlet) = outlet {
+                    outlet.push(&delta);
+                }
             }
-            AiEvent::End { stop, usage } => return Ok(Reply { text, stop, usage }),
+            AiEvent::End(end) => return Ok(Reply::new(text, end)),
         }
     }
     Err(AiFailure::unknown(Error::new(

@@ -27,9 +27,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -51,7 +48,7 @@ use crate::case::{Case, OptionSet};
 use crate::id::CaseId;
 use crate::lease::FeedbackLeases;
 use crate::spend::{MicroDollars, SpendLedger};
-use crate::time::Clock;
+use crate::time::{Clock, day_of};
 use crate::user::Locale;
 use crate::{Error, ErrorKind, Result};
 
@@ -263,6 +260,11 @@ impl FeedbackResolver {
                 tasks = self.inner.tasks.len(),
                 "closing with searches under way"
             );
+        }
+        if let Some(live) = &self.inner.live
+            && timeout(patience, live.provider.close()).await.is_err()
+        {
+            tracing::warn!("closing with live calls that are not booked");
         }
         self.flush().await
     }
@@ -539,11 +541,6 @@ impl fmt::Display for FeedbackResolver {
             None => f.write_str("no live tier)"),
         }
     }
-}
-
-/// The day (UTC) on which money counts.
-pub(super) fn day_of(now: Timestamp) -> Date {
-    now.to_zoned(TimeZone::UTC).date()
 }
 
 /// Whether the time has come; of several who ask at once, one is told so.

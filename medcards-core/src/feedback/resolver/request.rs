@@ -3,6 +3,7 @@ use std::sync::Arc;
 use crate::ai::PersonalContext;
 use crate::case::Case;
 use crate::feedback::FeedbackKey;
+use crate::spend::Payer;
 
 /// A wish for feedback on a choice.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct FeedbackRequest {
     pub case: Arc<Case>,
     /// Whom it is for.
     pub audience: RequestAudience,
+    /// On whose behalf the model is asked, if it has to be; `None` if no user's budget counts it.
+    pub payer: Option<Payer>,
 }
 
 /// Whom a wish for feedback is for.

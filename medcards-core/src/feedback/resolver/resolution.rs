@@ -213,7 +213,9 @@ impl TierOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SkipReason {
-    /// The spend budget of the day is used up.
+    /// The breaker of the model is open: it failed too often a moment ago.
+    BreakerOpen,
+    /// The spend budget is used up.
     SpendBudgetExhausted,
     /// As many generations as allowed are under way.
     Busy,
@@ -223,6 +225,8 @@ pub enum SkipReason {
     Followed,
     /// It is not configured.
     Off,
+    /// The rate limit of its provider is used up.
+    RateLimited,
     /// It failed for this key a moment ago.
     RecentFailure,
     /// The resolver is closing.
@@ -237,11 +241,13 @@ impl SkipReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SpendBudgetExhausted => "spend_budget_exhausted",
+            Self::BreakerOpen => "breaker_open",
             Self::Busy => "busy",
             Self::Closing => "closing",
             Self::Deadline => "deadline",
             Self::Followed => "followed",
             Self::Off => "off",
+            Self::RateLimited => "rate_limited",
             Self::RecentFailure => "recent_failure",
             Self::Withdrawn => "withdrawn",
         }

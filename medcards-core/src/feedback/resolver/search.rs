@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use tokio::time::timeout;
 
 use super::flight::{Flight, Landing};
-use super::generation::{Live, Missing, Outlet, STORE_WAIT_MAX, within};
+use super::generation::{Generation, Live, Missing, Outlet, STORE_WAIT_MAX, Wish, within};
 use super::lead::{Holding, Lead};
 use super::lifetime::lifetime;
 use super::resolution::{Found, Freshness, SkipReason, TierOutcome, Trace};
@@ -15,7 +15,7 @@ use crate::cache::{CacheEntry, CacheHit, Stage};
 use crate::case::Case;
 use crate::feedback::{Feedback, FeedbackKey, ReviewState, Shared, Tier};
 use crate::lease::LeaseEnd;
-use crate::spend::MicroDollars;
+use crate::spend::{MicroDollars, Payer};
 
 /// One search for one key, through the tiers beyond this process's memory.
 pub(super) struct Search {
@@ -23,6 +23,7 @@ pub(super) struct Search {
     flight: Arc<Flight>,
     key: FeedbackKey,
     case: Arc<Case>,
+    payer: Option<Payer>,
     trace: Trace,
     stale: Option<CacheHit>,
     /// How many withdrawals there were here when it began.
@@ -38,6 +39,7 @@ impl Search {
             flight: Arc::clone(flight),
             key: request.key.clone(),
             case: Arc::clone(&request.case),
+            payer: request.payer,
             trace: Trace::default(),
             stale: None,
             withdrawals: inner.withdrawals.load(Ordering::Acquire),
@@ -226,15 +228,18 @@ impl Search {
             flight: &self.flight,
             others: holding.as_ref().map(Holding::words),
         };
-        let generation = inner
-            .generate_shared(live, outlet, &self.case, &self.key)
-            .await;
-        let cost = generation
-            .settlement
-            .as_ref()
-            .map_or(MicroDollars::ZERO, |s| s.cost());
-        let was_called = generation.settlement.is_some();
-        match generation.written {
+        let wish = Wish {
+            case: &self.case,
+            key: &self.key,
+            payer: self.payer,
+        };
+        let generation = inner.generate_shared(live, outlet, wish).await;
+        let Generation {
+            written,
+            cost,
+            was_called,
+        } = generation;
+        match written {
             Ok(feedback) => {
                 self.trace.note(Tier::Live, TierOutcome::Hit);
                 let entry = self.entry(feedback);
@@ -251,9 +256,6 @@ impl Search {
                     holding.end(end).await;
                 }
             }
-        }
-        if let Some(settlement) = generation.settlement {
-            inner.settle(settlement).await;
         }
     }
 
@@ -311,8 +313,10 @@ impl Search {
     }
 
     /// Keeps what a model wrote. If a reviewer has spoken of the key meanwhile, his word stands.
+    ///
+    /// What another model wrote while that of the key was away is cached and not kept.
     async fn keep(&self, feedback: &Feedback<Shared>) {
-        if !self.inner.config.keep_generated {
+        if !self.inner.config.keep_generated || feedback.model.as_ref() != Some(&self.key.model) {
             return;
         }
         match within(
@@ -369,6 +373,7 @@ pub(super) struct PersonalSearch {
     flight: Arc<Flight>,
     key: FeedbackKey,
     case: Arc<Case>,
+    payer: Option<Payer>,
     context: PersonalContext,
 }
 
@@ -384,6 +389,7 @@ impl PersonalSearch {
             flight: Arc::clone(flight),
             key: request.key.clone(),
             case: Arc::clone(&request.case),
+            payer: request.payer,
             context,
         }
     }
@@ -394,17 +400,18 @@ impl PersonalSearch {
             flight,
             key,
             case,
+            payer,
             context,
         } = self;
         let _departure = Landed(Arc::clone(&flight));
         let Some(live) = &inner.live else { return };
-        let generation = inner
-            .generate_personal(live, &flight, &case, &key, &context)
-            .await;
-        let cost = generation
-            .settlement
-            .as_ref()
-            .map_or(MicroDollars::ZERO, |s| s.cost());
+        let wish = Wish {
+            case: &case,
+            key: &key,
+            payer,
+        };
+        let generation = inner.generate_personal(live, &flight, wish, &context).await;
+        let cost = generation.cost;
         let mut trace = Trace::default();
         let found = match generation.written {
             Ok(feedback) => {
@@ -418,9 +425,6 @@ impl PersonalSearch {
         };
         inner.counters.failed(&trace);
         flight.land(Landing { found, cost, trace });
-        if let Some(settlement) = generation.settlement {
-            inner.settle(settlement).await;
-        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use medcards_core::ErrorKind;
-use medcards_core::ai::{AiCapability, AiFailure, AiProvider, AiStream, Billed, ModelId, Prompt};
+use medcards_core::ai::{
+    AiCapability, AiFailure, AiProvider, AiRequest, AiStream, Billed, ModelId,
+};
 use medcards_core::feedback::{FeedbackResolver, Tier, TierOutcome};
 use medcards_core::feedback::{PrecomputedStore, ResolverConfig};
 use medcards_core::memory::{MemoryCache, MemoryStore};
@@ -170,7 +172,7 @@ impl AiProvider for Panicking {
         AiCapability::LIVE
     }
 
-    async fn stream(&self, _prompt: Prompt) -> Result<AiStream, AiFailure> {
+    async fn stream(&self, _request: AiRequest) -> Result<AiStream, AiFailure> {
         panic!("a defect in a stranger's provider")
     }
 }

@@ -81,6 +81,7 @@ impl Process {
             key: self.resolver.key(&case, chosen, Locale::ENGLISH),
             case,
             audience: RequestAudience::Shared,
+            payer: None,
         }
     }
 

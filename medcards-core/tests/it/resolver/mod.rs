@@ -77,6 +77,7 @@ impl Bench {
             key,
             case,
             audience: RequestAudience::Shared,
+            payer: None,
         }
     }
 

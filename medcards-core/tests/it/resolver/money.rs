@@ -11,9 +11,7 @@ use super::Bench;
 
 fn budget(micros: u64) -> ResolverConfig {
     let mut config = ResolverConfig::default();
-    config.spend_budget = SpendBudget {
-        per_day: Some(MicroDollars::new(micros)),
-    };
+    config.spend_budget = SpendBudget::of_day(MicroDollars::new(micros));
     config
 }
 

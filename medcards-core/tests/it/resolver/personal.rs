@@ -14,6 +14,7 @@ fn personal(bench: &Bench, user: u32, text: &str) -> FeedbackRequest {
     };
     FeedbackRequest {
         audience: RequestAudience::Personal(context),
+        payer: None,
         ..bench.request(1)
     }
 }

@@ -17,6 +17,7 @@ use medcards_core::feedback::{
 use medcards_core::memory::MemoryStore;
 use medcards_core::spend::{
     MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
+    SpendScope, SpendSum,
 };
 use medcards_core::store::{Consistency, Page, PageCursor, PageLimit, ReadToken};
 use medcards_core::testing::{SAMPLE_START, sample_feedback};
@@ -714,6 +715,10 @@ impl SpendLedger for StoreSaboteur {
             _ => {}
         }
         self.inner.add(&rows).await
+    }
+
+    async fn sums(&self, scopes: &[SpendScope]) -> Result<Vec<SpendSum>> {
+        self.inner.sums(scopes).await
     }
 
     async fn totals(&self, query: &SpendQuery) -> Result<Vec<SpendRow>> {
