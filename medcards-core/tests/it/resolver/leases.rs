@@ -128,6 +128,13 @@ async fn requests_of_many_processes_make_one_call() {
         })
         .collect();
     deployment.provider.called(1).await;
+    let waiting = || -> u64 {
+        let shared = |p: &Process| p.resolver.counts().shared_flights;
+        processes.iter().map(shared).sum()
+    };
+    while waiting() < 597 {
+        tokio::task::yield_now().await;
+    }
     gate.open();
     let resolutions: Vec<_> = join_all(callers)
         .await

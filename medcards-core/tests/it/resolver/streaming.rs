@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use medcards_core::ErrorKind;
 use medcards_core::ai::{Billed, StopReason};
 use medcards_core::feedback::{FeedbackEnd, FeedbackEvent, FeedbackStream, ResolverConfig, Tier};
-use medcards_core::spend::TokenUsage;
+use medcards_core::spend::{MicroDollars, TokenUsage};
 use medcards_core::testing::{Gate, Script};
 
 use super::Bench;
@@ -92,6 +92,7 @@ async fn a_reply_that_cannot_stand_is_replaced_at_the_end() {
         ),
     ] {
         let bench = Bench::new().await;
+        bench.provider.push(script.clone());
         bench.provider.push(script);
         let (deltas, end) = read(bench.resolver.resolve_stream(bench.request(1))).await;
         assert_eq!(deltas.len(), 1, "{name}");
@@ -104,6 +105,36 @@ async fn a_reply_that_cannot_stand_is_replaced_at_the_end() {
         bench.settled().await;
         assert!(!bench.is_cached(1), "{name}: it must not be kept");
     }
+}
+
+#[tokio::test]
+async fn a_rejected_reply_is_asked_for_once_more_and_its_words_are_replaced() {
+    let usage = TokenUsage {
+        output: 100,
+        ..TokenUsage::default()
+    };
+    let bench = Bench::new().await;
+    let cut = Script::deltas(["It is"]).then_ends(StopReason::MaxTokens, usage);
+    bench.provider.push(cut);
+    let whole = Script::deltas(["It is the ", "potassium."]);
+    bench
+        .provider
+        .push(whole.then_ends(StopReason::Complete, usage));
+    let (deltas, end) = read(bench.resolver.resolve_stream(bench.request(1))).await;
+    assert_eq!(
+        deltas,
+        ["It is"],
+        "no words follow on those of another reply"
+    );
+    assert!(end.is_replaced);
+    assert_eq!(end.resolution.tier(), Tier::Live);
+    assert_eq!(end.resolution.text(), "It is the potassium.");
+    assert_eq!(bench.provider.calls(), 2);
+    bench.settled().await;
+    assert!(bench.is_cached(1));
+    // Both calls are paid for, and by this answer.
+    assert_eq!(end.resolution.cost(), MicroDollars::new(2 * 500));
+    assert_eq!(bench.spent().await, end.resolution.cost());
 }
 
 #[tokio::test]
