@@ -4,6 +4,7 @@ mod coalescing;
 mod faults;
 mod freshness;
 mod leases;
+mod machine;
 mod money;
 mod personal;
 mod precomputed;
@@ -11,6 +12,7 @@ mod streaming;
 
 use std::sync::Arc;
 
+use medcards_core::ai::AiProvider;
 use medcards_core::cache::Cache;
 use medcards_core::case::Case;
 use medcards_core::feedback::{
@@ -43,6 +45,17 @@ impl Bench {
     }
 
     async fn build(config: ResolverConfig, store: MemoryStore, provider: ScriptedProvider) -> Self {
+        let asked = Arc::new(provider.clone());
+        Self::over(config, store, provider, asked).await
+    }
+
+    /// The same with something around the provider.
+    async fn over(
+        config: ResolverConfig,
+        store: MemoryStore,
+        provider: ScriptedProvider,
+        asked: Arc<dyn AiProvider>,
+    ) -> Self {
         let cache = MemoryCache::new(16 << 20);
         let clock = Arc::new(ManualClock::default());
         let faults = FaultPlan::new();
@@ -53,7 +66,7 @@ impl Bench {
             Arc::clone(&clock) as _,
         )
         .config(config)
-        .live(Arc::new(provider.clone()), Arc::new(PlainPrompt::default()))
+        .live(asked, Arc::new(PlainPrompt::default()))
         .build()
         .await
         .expect("the configuration is sound");
