@@ -10,8 +10,8 @@ use std::thread;
 use futures_util::StreamExt;
 use libfuzzer_sys::fuzz_target;
 use medcards_ai::{AnthropicProvider, OpenAiProvider, REPLY_BYTES_MAX};
-use medcards_core::ai::{AiEvent, AiProvider, Prompt, PromptVersion};
-use medcards_core::spend::Price;
+use medcards_core::ai::{AiEvent, AiProvider, AiRequest, Prompt, PromptVersion};
+use medcards_core::spend::{Price, Purpose};
 use tokio::runtime::{Builder, Runtime};
 
 /// What the server sends next.
@@ -39,9 +39,13 @@ async fn check(provider: &dyn AiProvider) {
         version: PromptVersion::new(1),
         instructions: "Explain.".to_owned(),
         parts: Vec::new(),
+        cache_through: None,
         output_tokens_max: 100,
     };
-    let Ok(mut stream) = provider.stream(prompt).await else {
+    let Ok(mut stream) = provider
+        .stream(AiRequest::new(Purpose::Feedback, prompt))
+        .await
+    else {
         return;
     };
     let mut text_bytes = 0;

@@ -57,6 +57,7 @@ mod openai;
 
 mod price;
 mod prompt;
+mod turn;
 
 mod http;
 

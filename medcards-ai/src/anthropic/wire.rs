@@ -6,14 +6,14 @@ use medcards_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::http::{ASK, ApiError};
-use crate::prompt::in_tags;
+use crate::turn::{Turn, turns};
 
 #[derive(Serialize)]
 struct Request<'a> {
     model: &'a ModelId,
     max_tokens: u32,
     system: &'a str,
-    messages: [Message; 1],
+    messages: Vec<Message>,
     stream: bool,
 }
 
@@ -29,21 +29,27 @@ struct TextBlock {
     text: String,
 }
 
+impl Message {
+    fn of(turn: Turn) -> Self {
+        let block = |text| TextBlock {
+            r#type: "text",
+            text,
+        };
+        Self {
+            role: turn.role,
+            content: turn.texts.into_iter().map(block).collect(),
+        }
+    }
+}
+
 /// The body that asks for a reply: each part of the prompt is a block of its own.
 pub(super) fn request_body(model: &ModelId, prompt: &Prompt, stream: bool) -> Result<Vec<u8>> {
-    let block = |part| TextBlock {
-        r#type: "text",
-        text: in_tags(part),
-    };
-    let content = prompt.parts.iter().map(block).collect();
+    let messages = turns(&prompt.parts)?.into_iter().map(Message::of);
     let request = Request {
         model,
         max_tokens: prompt.output_tokens_max,
         system: &prompt.instructions,
-        messages: [Message {
-            role: "user",
-            content,
-        }],
+        messages: messages.collect(),
         stream,
     };
     serde_json::to_vec(&request).map_err(|source| {

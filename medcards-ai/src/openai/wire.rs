@@ -1,5 +1,8 @@
 //! The JSON of chat completions: what is sent, and what is understood.
 
+use std::borrow::Cow;
+use std::iter;
+
 use medcards_core::ai::{ModelId, Prompt, StopReason};
 use medcards_core::spend::TokenUsage;
 use medcards_core::{Error, ErrorKind, Result};
@@ -8,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::TokenLimitField;
 use crate::http::{ASK, ApiError};
-use crate::prompt::in_tags;
+use crate::turn::{Turn, turns};
 
 #[derive(Serialize)]
 struct Request<'a> {
     model: &'a ModelId,
-    messages: [Message<'a>; 2],
+    messages: Vec<Message<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +29,16 @@ struct Request<'a> {
 #[derive(Serialize)]
 struct Message<'a> {
     role: &'static str,
-    content: &'a str,
+    content: Cow<'a, str>,
+}
+
+impl Message<'_> {
+    fn of(turn: Turn) -> Self {
+        Self {
+            role: turn.role,
+            content: Cow::Owned(turn.texts.join("\n\n")),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -41,8 +53,12 @@ pub(super) fn request_body(
     field: TokenLimitField,
     stream: bool,
 ) -> Result<Vec<u8>> {
-    let parts: Vec<_> = prompt.parts.iter().map(in_tags).collect();
-    let parts = parts.join("\n\n");
+    let system = Message {
+        role: "system",
+        content: Cow::Borrowed(&prompt.instructions),
+    };
+    let turns = turns(&prompt.parts)?;
+    let messages = iter::once(system).chain(turns.into_iter().map(Message::of));
     let limit = Some(prompt.output_tokens_max);
     let (max_completion_tokens, max_tokens) = match field {
         TokenLimitField::MaxCompletionTokens => (limit, None),
@@ -50,16 +66,7 @@ pub(super) fn request_body(
     };
     let request = Request {
         model,
-        messages: [
-            Message {
-                role: "system",
-                content: &prompt.instructions,
-            },
-            Message {
-                role: "user",
-                content: &parts,
-            },
-        ],
+        messages: messages.collect(),
         max_completion_tokens,
         max_tokens,
         stream,

@@ -6,7 +6,7 @@ mod tags;
 
 pub use check::{REPLY_CHARS_MAX, REPLY_CHARS_MIN};
 pub use redact::STUDENT_BYTES_MAX;
-pub(crate) use tags::in_tags;
+pub(crate) use tags::{in_tags, without_tags};
 
 use std::fmt;
 use std::fmt::Write;
@@ -67,6 +67,8 @@ impl FeedbackPrompt for FeedbackTemplate {
                 PromptPart::Case(case_text(case, key.chosen)),
                 PromptPart::Case(format!("{AUTHORED_HEADING}{authored}")),
             ],
+            // The case tells the choice, so that only the instructions are those of other prompts.
+            cache_through: Some(0),
             output_tokens_max: OUTPUT_TOKENS_MAX,
         }
     }

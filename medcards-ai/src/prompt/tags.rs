@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use medcards_core::ai::PromptPart;
@@ -17,8 +18,13 @@ pub(crate) fn in_tags(part: &PromptPart) -> String {
         // A kind of part that is not known here is not trusted.
         _ => "student",
     };
-    let text = TAG.replace_all(part.text(), "&lt;$1");
+    let text = without_tags(part.text());
     format!("<{name}>\n{text}\n</{name}>")
+}
+
+/// A text in which nothing looks like one of our tags.
+pub(crate) fn without_tags(text: &str) -> Cow<'_, str> {
+    TAG.replace_all(text, "&lt;$1")
 }
 
 /// Whether a text has one of our tags in it.

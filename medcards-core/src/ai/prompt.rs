@@ -14,8 +14,16 @@ pub struct Prompt {
     pub version: PromptVersion,
     /// Our instructions. Nothing that comes from a case or a student is ever here.
     pub instructions: String,
-    /// The data that the instructions are about, in order.
+    /// The data that the instructions are about, in order; for a chat, the turns so far as well. The
+    /// first and the last are not the coach's.
     pub parts: Vec<PromptPart>,
+    /// What other prompts of the next minutes begin with as well: the instructions and that many of
+    /// the first parts. `None` if not even the instructions are worth remembering.
+    ///
+    /// A provider that has a prompt cache may have it remember them, where they are long enough. It
+    /// changes what a call costs, never what is asked. A chat whose next question repeats everything
+    /// counts all of its parts.
+    pub cache_through: Option<usize>,
     /// The most tokens that the reply may have, thinking included.
     pub output_tokens_max: u32,
 }
@@ -39,6 +47,7 @@ impl Debug for Prompt {
         f.debug_struct("Prompt")
             .field("version", &self.version)
             .field("bytes", &self.len_bytes())
+            .field("cache_through", &self.cache_through)
             .field("output_tokens_max", &self.output_tokens_max)
             .finish_non_exhaustive()
     }
@@ -50,6 +59,8 @@ impl Debug for Prompt {
 pub enum PromptPart {
     /// From a published case: true, but not an instruction.
     Case(String),
+    /// What the model said in an earlier turn of a chat.
+    Coach(String),
     /// From a student: neither trusted nor an instruction.
     Student(String),
 }
@@ -59,7 +70,7 @@ impl PromptPart {
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
-            Self::Case(text) | Self::Student(text) => text,
+            Self::Case(text) | Self::Coach(text) | Self::Student(text) => text,
         }
     }
 }
@@ -69,6 +80,7 @@ impl Debug for PromptPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, text) = match self {
             Self::Case(text) => ("Case", text),
+            Self::Coach(text) => ("Coach", text),
             Self::Student(text) => ("Student", text),
         };
         write!(f, "{kind}({} bytes)", text.len())

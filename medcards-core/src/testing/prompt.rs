@@ -28,6 +28,7 @@ impl PlainPrompt {
             version: self.version,
             instructions,
             parts,
+            cache_through: None,
             output_tokens_max: 200,
         }
     }

@@ -20,6 +20,7 @@ fn prompt(text: &str) -> Prompt {
         version: PromptVersion::new(1),
         instructions: "Be kind.".to_owned(),
         parts: vec![PromptPart::Case(text.to_owned())],
+        cache_through: None,
         output_tokens_max: 100,
     }
 }
