@@ -53,7 +53,8 @@
 //! [`user::UserStore`], [`event::EventLog`], [`feedback::PrecomputedStore`],
 //! [`spend::SpendLedger`] (a backend with all six is a [`store::Store`]), [`cache::Cache`],
 //! [`ai::AiProvider`], [`ai::FeedbackPrompt`], [`leaderboard::Leaderboards`],
-//! [`lease::FeedbackLeases`], [`limit::RateLimiter`], [`session::SessionStore`], [`time::Clock`].
+//! [`lease::FeedbackLeases`], [`limit::RateLimiter`], [`session::SessionStore`], [`chat::ChatStore`],
+//! [`chat::SharedAnswers`], [`time::Clock`].
 //!
 //! You want to change the store of a deployment: [`transfer`] carries everything and compares.
 //!

@@ -7,6 +7,7 @@
 mod shared;
 mod store;
 mod turn;
+mod words;
 
 pub use shared::{SHARED_ANSWERS_PER_CASE_MAX, SharedAnswer, SharedAnswers};
 pub use store::{ChatStore, TurnStart};

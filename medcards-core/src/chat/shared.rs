@@ -40,14 +40,19 @@ pub struct SharedAnswer {
 }
 
 /// Keeps answers of the coach that anyone may see.
+///
+/// An ability of its own, as [`ChatStore`](super::ChatStore) is, with the same bounds on words. It
+/// belongs to no user. Reads are as fresh as can be. Instants are kept to the microsecond. It asks
+/// nobody whether there is such a case.
 #[async_trait]
 pub trait SharedAnswers: Debug + Display + Send + Sync + 'static {
     /// Keeps an answer, in place of one with the same id.
     ///
     /// # Errors
-    /// [`ErrorKind::Full`](crate::ErrorKind::Full) if its case has
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a question or an answer that cannot be
+    /// kept; [`ErrorKind::Full`](crate::ErrorKind::Full) if it is new and its case has
     /// [`SHARED_ANSWERS_PER_CASE_MAX`] others; [`ErrorKind::Conflict`](crate::ErrorKind::Conflict)
-    /// if the id is that of another case; those of the storage.
+    /// if the id is that of an answer about another case; those of the storage.
     ///
     /// # Cancel safety
     /// A dropped future leaves it kept or not.

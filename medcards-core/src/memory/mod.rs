@@ -6,6 +6,7 @@
 mod answers;
 mod cache;
 mod cases;
+mod chats;
 mod events;
 mod leaderboards;
 mod leases;

@@ -3,14 +3,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::answers::Answers;
 use super::cases::Cases;
+use super::chats::{Chats, SharedByCase};
 use super::events::Log;
 use super::precomputed::Precomputed;
 use super::sessions::Sessions;
 use super::spend::Ledger;
 use super::users::Users;
 
-/// A store in the memory of this process: it has every store ability, keeps sessions
-/// too, and forgets all at its end.
+/// A store in the memory of this process: it has every store ability, keeps sessions, chats and
+/// shared answers too, and forgets all at its end.
 ///
 /// Cloning it gives another handle on the same data. One lock guards everything, so each call is
 /// one transaction, done before its future first yields.
@@ -24,10 +25,12 @@ pub struct MemoryStore {
 pub(super) struct State {
     pub(super) answers: Answers,
     pub(super) cases: Cases,
+    pub(super) chats: Chats,
     pub(super) ledger: Ledger,
     pub(super) log: Log,
     pub(super) precomputed: Precomputed,
     pub(super) sessions: Sessions,
+    pub(super) shared_answers: SharedByCase,
     pub(super) users: Users,
 }
 

@@ -13,11 +13,14 @@ use crate::ai::{
 use crate::answer::{Answer, AnswerStore, NextCase, RecordedAnswer, UserStats};
 use crate::cache::{Cache, CacheEntry, CacheHit};
 use crate::case::{Case, CaseContent, CaseFilter, CaseQuery, CaseStore, CaseVersion, Publication};
+use crate::chat::{
+    ChatStore, ChatSummary, ChatTurn, SharedAnswer, SharedAnswers, TurnReply, TurnStart,
+};
 use crate::event::{Event, EventLog, LogPosition, ReaderName};
 use crate::feedback::{
     Feedback, FeedbackKey, KeyPage, KeyPosition, PrecomputedStore, Review, ReviewState, Shared,
 };
-use crate::id::{AnswerId, CaseId, ReservationId, UserId};
+use crate::id::{AnswerId, CaseId, ReservationId, SharedAnswerId, TurnId, UserId};
 use crate::lease::{FeedbackLeases, Fence, Lease, LeaseEnd, LeaseHold, LeaseTurn, LeaseView};
 use crate::limit::{LimitDecision, LimitKey, LimitedCall, Quota, RateLimiter};
 use crate::session::{Session, SessionKey, SessionStore};
@@ -35,6 +38,7 @@ use crate::{Error, ErrorKind, Result};
 #[expect(missing_docs, reason = "each is the method of its name")]
 pub enum Operation {
     AddSpend,
+    BeginTurn,
     CacheGet,
     CacheGetLocal,
     CachePurgeCase,
@@ -43,25 +47,34 @@ pub enum Operation {
     CheckLimit,
     CreateSession,
     EndLease,
+    EndTurn,
     EnsureUser,
     FindAnswer,
     FindCase,
     FindCursor,
     FindFeedback,
+    FindSummary,
+    FindTurn,
     FindUser,
     FollowLease,
+    ForgetChat,
     ListAnswers,
     ListCases,
     ListFeedback,
     ListKeys,
     ListSessions,
+    ListSharedAnswers,
+    ListTurns,
     MoveCursor,
     NextCase,
     Publish,
     PushWords,
     PutFeedback,
+    PutSharedAnswer,
+    PutSummary,
     ReadEvents,
     RecordAnswer,
+    RemoveSharedAnswer,
     Reserve,
     ReviewFeedback,
     RevokeSession,
@@ -634,6 +647,80 @@ impl<T: SessionStore> SessionStore for Faulty<T> {
     async fn revoke_sessions(&self, user_id: UserId) -> Result<Vec<SessionKey>> {
         let call = self.inner.revoke_sessions(user_id);
         self.plan.apply(Operation::RevokeSessions, call).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<T: ChatStore> ChatStore for Faulty<T> {
+    async fn begin_turn(&self, turn: &ChatTurn, broken_before: Timestamp) -> Result<TurnStart> {
+        let call = self.inner.begin_turn(turn, broken_before);
+        self.plan.apply(Operation::BeginTurn, call).await
+    }
+
+    async fn end_turn(
+        &self,
+        user_id: UserId,
+        turn_id: TurnId,
+        attempt: u32,
+        reply: &TurnReply,
+    ) -> Result<bool> {
+        let call = self.inner.end_turn(user_id, turn_id, attempt, reply);
+        self.plan.apply(Operation::EndTurn, call).await
+    }
+
+    async fn find_turn(&self, user_id: UserId, turn_id: TurnId) -> Result<Option<ChatTurn>> {
+        let call = self.inner.find_turn(user_id, turn_id);
+        self.plan.apply(Operation::FindTurn, call).await
+    }
+
+    async fn list_turns(
+        &self,
+        user_id: UserId,
+        answer_id: AnswerId,
+        after: Option<&PageCursor>,
+        limit: PageLimit,
+    ) -> Result<Page<ChatTurn>> {
+        let call = self.inner.list_turns(user_id, answer_id, after, limit);
+        self.plan.apply(Operation::ListTurns, call).await
+    }
+
+    async fn find_summary(
+        &self,
+        user_id: UserId,
+        answer_id: AnswerId,
+    ) -> Result<Option<ChatSummary>> {
+        let call = self.inner.find_summary(user_id, answer_id);
+        self.plan.apply(Operation::FindSummary, call).await
+    }
+
+    async fn put_summary(&self, summary: &ChatSummary) -> Result<()> {
+        let call = self.inner.put_summary(summary);
+        self.plan.apply(Operation::PutSummary, call).await
+    }
+
+    async fn forget_chat(&self, user_id: UserId, answer_id: AnswerId) -> Result<u64> {
+        let call = self.inner.forget_chat(user_id, answer_id);
+        self.plan.apply(Operation::ForgetChat, call).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<T: SharedAnswers> SharedAnswers for Faulty<T> {
+    async fn put_shared_answer(&self, answer: &SharedAnswer) -> Result<()> {
+        let call = self.inner.put_shared_answer(answer);
+        self.plan.apply(Operation::PutSharedAnswer, call).await
+    }
+
+    async fn list_shared_answers(&self, case_id: CaseId) -> Result<Vec<SharedAnswer>> {
+        let call = self.inner.list_shared_answers(case_id);
+        self.plan.apply(Operation::ListSharedAnswers, call).await
+    }
+
+    async fn remove_shared_answer(&self, id: SharedAnswerId) -> Result<bool> {
+        let call = self.inner.remove_shared_answer(id);
+        self.plan.apply(Operation::RemoveSharedAnswer, call).await
     }
 }
 
