@@ -7,10 +7,11 @@ use crate::ErrorKind;
 use crate::event::EventBody;
 use crate::store::Store;
 use crate::testing::sample_user_id;
-use crate::user::{User, UserKind, UserSettings};
+use crate::user::{Level, User, UserKind, UserSettings};
 
 fn settings(time_zone: &str, locale: Option<&str>) -> UserSettings {
     UserSettings {
+        level: Level::Resident,
         time_zone: time_zone.parse().expect("it is a name"),
         locale: locale.map(|tag| tag.parse().expect("it is a tag")),
     }

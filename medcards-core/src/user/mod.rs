@@ -1,5 +1,9 @@
 //! Users and their settings.
 
+mod level;
+
+pub use level::Level;
+
 use std::fmt;
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
@@ -60,6 +64,9 @@ pub struct UserSettings {
     /// The language of feedback. Default: that of the case.
     #[serde(default)]
     pub locale: Option<Locale>,
+    /// What feedback may take as known. Default: [`Level::Clinical`].
+    #[serde(default)]
+    pub level: Level,
 }
 
 /// The name of a time zone in the [IANA database](https://www.iana.org/time-zones).
@@ -297,6 +304,14 @@ impl<T: UserStore + ?Sized> UserStore for Arc<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_stored_before_there_were_levels_are_read() {
+        let stored = r#"{"time_zone":"Europe/Paris","locale":"fr"}"#;
+        let settings: UserSettings = serde_json::from_str(stored).unwrap();
+        assert_eq!(settings.level, Level::Clinical);
+        assert_eq!(settings.time_zone.as_str(), "Europe/Paris");
+    }
 
     #[test]
     fn locales_are_made_uniform_or_refused() {

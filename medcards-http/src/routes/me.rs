@@ -33,6 +33,8 @@ struct UserBody {
     /// The language of feedback; null for that of the case.
     #[schema(required = true)]
     locale: Option<String>,
+    /// What feedback takes as known: `preclinical`, `clinical` or `resident`.
+    level: &'static str,
 }
 
 impl From<User> for UserBody {
@@ -46,6 +48,7 @@ impl From<User> for UserBody {
             },
             time_zone: user.settings.time_zone.as_str().to_owned(),
             locale: user.settings.locale.map(|locale| locale.to_string()),
+            level: user.settings.level.as_str(),
         }
     }
 }
@@ -72,6 +75,10 @@ pub(super) struct SettingsBody {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     locale: Option<Option<String>>,
+    /// `preclinical`, `clinical` or `resident`.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    level: Option<Option<String>>,
 }
 
 /// Tells a null that is given from a field that is not.
@@ -114,6 +121,13 @@ pub(super) async fn update_settings(
             .map(|tag| tag.parse())
             .transpose()
             .map_err(of("locale"))?;
+    }
+    if let Some(level) = change.level {
+        let level = level
+            .map(|name| name.parse())
+            .transpose()
+            .map_err(of("level"))?;
+        settings.level = level.unwrap_or_default();
     }
     let user = app.medcards.update_settings(student.id, settings).await?;
     Ok(json(&UserBody::from(user)))

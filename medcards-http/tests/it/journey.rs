@@ -66,16 +66,34 @@ async fn settings_change_one_by_one_and_null_brings_back_the_default() {
     let world = World::new().await;
     let token = world.guest().await;
     let path = "/v1/me/settings";
-    for (change, time_zone, locale) in [
-        (json!({}), "UTC", json!(null)),
+    for (change, time_zone, locale, level) in [
+        (json!({}), "UTC", json!(null), "clinical"),
         (
             json!({"time_zone": "Europe/Paris"}),
             "Europe/Paris",
             json!(null),
+            "clinical",
         ),
-        (json!({"locale": "pt-br"}), "Europe/Paris", json!("pt-BR")),
-        (json!({"time_zone": null}), "UTC", json!("pt-BR")),
-        (json!({"locale": null}), "UTC", json!(null)),
+        (
+            json!({"locale": "pt-br"}),
+            "Europe/Paris",
+            json!("pt-BR"),
+            "clinical",
+        ),
+        (
+            json!({"level": "resident"}),
+            "Europe/Paris",
+            json!("pt-BR"),
+            "resident",
+        ),
+        (
+            json!({"time_zone": null}),
+            "UTC",
+            json!("pt-BR"),
+            "resident",
+        ),
+        (json!({"locale": null}), "UTC", json!(null), "resident"),
+        (json!({"level": null}), "UTC", json!(null), "clinical"),
     ] {
         let mut request = crate::world::request(
             axum::http::Method::PATCH,
@@ -88,8 +106,8 @@ async fn settings_change_one_by_one_and_null_brings_back_the_default() {
             .insert("content-type", "application/json".parse().unwrap());
         let changed = world.send(request).await.expect(200);
         assert_eq!(
-            (&changed["time_zone"], &changed["locale"]),
-            (&json!(time_zone), &locale)
+            (&changed["time_zone"], &changed["locale"], &changed["level"]),
+            (&json!(time_zone), &locale, &json!(level))
         );
         assert_eq!(
             world.get(&token, "/v1/me").await.expect(200),
