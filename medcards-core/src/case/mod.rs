@@ -2,6 +2,7 @@
 
 mod content;
 mod letters;
+mod mistake;
 mod options;
 mod record;
 mod search;
@@ -9,6 +10,7 @@ mod store;
 
 pub use content::{CaseContent, CaseOption, Difficulty, Media, OptionOrdering, VignetteField};
 pub use letters::names_option_letter;
+pub use mistake::Mistake;
 pub use options::{OPTIONS_MAX, OptionKey, OptionOrder, OptionSet};
 pub use record::{CaseRecord, OptionRecord, RecordNotice, VignetteRecord};
 pub use search::{SEARCH_WORDS_MAX, folded_words, search_words};
