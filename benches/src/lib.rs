@@ -21,7 +21,7 @@ use medcards_core::feedback::{
 use medcards_core::memory::MemoryStore;
 use medcards_core::testing::{PlainPrompt, ScriptedProvider, sample_case};
 use medcards_core::time::{Clock, SystemClock};
-use medcards_core::user::Locale;
+use medcards_core::user::{Level, Locale};
 
 /// How many different feedbacks are warm: what the students of one popular course ask for. A power
 /// of two, so that walking through them costs a mask.
@@ -72,7 +72,9 @@ impl Bench {
     #[must_use]
     pub fn request(&self, case: Arc<Case>) -> FeedbackRequest {
         let chosen: OptionSet = [0].into_iter().collect();
-        let key = self.resolver.key(&case, chosen, Locale::ENGLISH);
+        let key = self
+            .resolver
+            .key(&case, chosen, Locale::ENGLISH, Level::default());
         FeedbackRequest {
             key,
             case,

@@ -17,6 +17,7 @@ use medcards::feedback::{FeedbackRequest, RequestAudience, ResolverConfig};
 use medcards::memory::MemoryStore;
 use medcards::providers::{AnthropicProvider, FeedbackTemplate};
 use medcards::spend::MicroDollars;
+use medcards::user::Level;
 use medcards_examples::deck::load_deck;
 
 #[tokio::main]
@@ -65,7 +66,7 @@ async fn feedback(
     let request = FeedbackRequest {
         key: medcards
             .resolver()
-            .key(&case, chosen, case.content.locale()),
+            .key(&case, chosen, case.content.locale(), Level::default()),
         case,
         audience: RequestAudience::Shared,
         payer: None,

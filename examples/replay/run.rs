@@ -14,7 +14,7 @@ use medcards::spend::{SpendQuery, SpendRow};
 use medcards::sqlite::{SqliteConfig, SqliteStore};
 use medcards::store::{Consistency, Store};
 use medcards::time::Clock;
-use medcards::user::UserKind;
+use medcards::user::{Level, UserKind};
 use medcards::{Timestamp, UserId, memory::MemoryStore};
 
 use crate::Error;
@@ -233,10 +233,10 @@ impl Replay<'_> {
             .iter()
             .filter_map(|key| case.content.position_of(key));
         let chosen = positions.collect();
-        let key = self
-            .medcards
-            .resolver()
-            .key(case, chosen, case.content.locale());
+        let key =
+            self.medcards
+                .resolver()
+                .key(case, chosen, case.content.locale(), Level::default());
         Some(Turn {
             at_ms,
             user_id,

@@ -16,7 +16,7 @@ use medcards_core::ai::{
 };
 use medcards_core::case::{Case, OptionSet};
 use medcards_core::feedback::{FeedbackKey, authored_text};
-use medcards_core::user::Locale;
+use medcards_core::user::{Level, Locale};
 
 /// The most tokens of a reply: twice what 180 words have in the most wordy scripts.
 ///
@@ -54,7 +54,7 @@ impl fmt::Display for FeedbackTemplate {
 }
 
 impl FeedbackPrompt for FeedbackTemplate {
-    fn version(&self) -> PromptVersion {
+    fn version(&self, _level: Level) -> PromptVersion {
         VERSION
     }
 

@@ -11,6 +11,7 @@ use medcards_core::case::{
 };
 use medcards_core::feedback::FeedbackKey;
 use medcards_core::spend::{Price, Purpose, TokenUsage};
+use medcards_core::user::Level;
 use secrecy::SecretString;
 
 pub(crate) const KEY: &str = "sk-a-very-secret-key";
@@ -71,7 +72,7 @@ pub(crate) fn key(position: usize, locale: &str) -> FeedbackKey {
         case_version: case.version,
         chosen: [position].into_iter().collect(),
         locale: locale.parse().unwrap(),
-        prompt_version: FeedbackTemplate::new().version(),
+        prompt_version: FeedbackTemplate::new().version(Level::default()),
         model: "claude-haiku-4-5".parse::<ModelId>().unwrap(),
     }
 }

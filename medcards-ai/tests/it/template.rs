@@ -6,6 +6,7 @@ use medcards_core::ai::{
 };
 use medcards_core::case::OptionOrdering;
 use medcards_core::spend::{MicroDollars, TokenUsage};
+use medcards_core::user::Level;
 
 use crate::sample::{case, case_with, key};
 
@@ -37,7 +38,7 @@ fn rendered(prompt: &Prompt) -> String {
 #[test]
 fn a_change_of_the_prompt_is_a_new_edition() {
     let template = FeedbackTemplate::new();
-    let edition = template.version();
+    let edition = template.version(Level::default());
     let shared = template.shared(&case(), &key(2, "en"));
     insta::assert_snapshot!(
         format!("prompt_edition_{edition}_shared"),

@@ -5,6 +5,7 @@ use super::{PromptVersion, Reply};
 use crate::case::Case;
 use crate::feedback::FeedbackKey;
 use crate::id::UserId;
+use crate::user::Level;
 
 /// What is sent to a model: instructions apart from data, data apart from the student's words.
 #[derive(Clone, PartialEq, Eq)]
@@ -109,12 +110,16 @@ impl Debug for PersonalContext {
 
 /// A versioned template: makes prompts for feedback, and decides which replies may be kept.
 pub trait FeedbackPrompt: Debug + Display + Send + Sync + 'static {
-    /// The edition. Any change to what is sent or accepted is a new one.
-    fn version(&self) -> PromptVersion;
+    /// The edition for students of a level. Any change to what is sent or accepted is a new one.
+    ///
+    /// Levels for which the prompt differs have different editions, so that the feedback key alone
+    /// says for whom a feedback was written. Always the same for the same level.
+    fn version(&self, level: Level) -> PromptVersion;
 
     /// The prompt for feedback that anyone may see.
     ///
-    /// A function of its arguments alone: equal keys make equal prompts.
+    /// A function of its arguments alone: equal keys make equal prompts. The level is that of
+    /// `key.prompt_version`; an edition that is not of this template counts as the default level.
     fn shared(&self, case: &Case, key: &FeedbackKey) -> Prompt;
 
     /// The prompt for feedback that one student may see. It redacts the context: names, addresses

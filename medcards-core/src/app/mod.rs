@@ -426,10 +426,13 @@ impl Medcards {
             Some(user) => Some(user),
             None => self.inner.store.find_user(answer.user_id).await?,
         };
-        let chosen_locale = user.and_then(|user| user.settings.locale);
-        let locale = chosen_locale.unwrap_or_else(|| case.content.locale());
+        let settings = user.map(|user| user.settings).unwrap_or_default();
+        let locale = settings.locale.unwrap_or_else(|| case.content.locale());
         let request = Arc::new(FeedbackRequest {
-            key: self.inner.resolver.key(case, answer.chosen, locale),
+            key: self
+                .inner
+                .resolver
+                .key(case, answer.chosen, locale, settings.level),
             case: Arc::clone(case),
             audience: RequestAudience::Shared,
             payer: Some(payer),

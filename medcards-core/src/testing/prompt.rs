@@ -6,6 +6,7 @@ use crate::ai::{
 };
 use crate::case::Case;
 use crate::feedback::FeedbackKey;
+use crate::user::Level;
 
 /// A prompt template for tests: the key as the case part, and every complete reply is good.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +15,8 @@ pub struct PlainPrompt {
 }
 
 impl PlainPrompt {
-    /// Makes the edition with this number.
+    /// Makes the edition with this number, which is that of the default level. The other levels
+    /// have this number and a multiple of 1,000.
     #[must_use]
     pub fn new(version: u32) -> Self {
         Self {
@@ -47,8 +49,13 @@ impl fmt::Display for PlainPrompt {
 }
 
 impl FeedbackPrompt for PlainPrompt {
-    fn version(&self) -> PromptVersion {
-        self.version
+    fn version(&self, level: Level) -> PromptVersion {
+        let thousands = match level {
+            Level::Clinical => 0,
+            Level::Preclinical => 1,
+            Level::Resident => 2,
+        };
+        PromptVersion::new(self.version.get() + 1_000 * thousands)
     }
 
     fn shared(&self, case: &Case, key: &FeedbackKey) -> Prompt {

@@ -151,3 +151,36 @@ async fn feedback_follows_the_chosen_language() {
         (&json!("live"), 2)
     );
 }
+
+#[tokio::test]
+async fn feedback_follows_the_chosen_level() {
+    let world = World::new().await;
+    let case_id = world.publish(1).await;
+    let token = world.guest().await;
+    let path = format!("/v1/cases/{case_id}/answers");
+    let answer = world
+        .post(&token, &path, &json!({"options": ["B"]}))
+        .await
+        .expect(201);
+    let feedback_url = answer["feedback_url"].as_str().unwrap();
+    let mut seen = Vec::new();
+    for level in [json!(null), json!("resident"), json!("clinical")] {
+        let mut request = crate::world::request(
+            axum::http::Method::PATCH,
+            "/v1/me/settings",
+            Some(&token),
+            json!({"level": level}).to_string().into(),
+        );
+        request
+            .headers_mut()
+            .insert("content-type", "application/json".parse().unwrap());
+        world.send(request).await.expect(200);
+        let feedback = world.get(&token, feedback_url).await.expect(200);
+        seen.push((feedback["prompt_version"].as_u64(), world.provider.calls()));
+    }
+    assert_eq!(
+        seen,
+        [(Some(1), 1), (Some(2_001), 2), (Some(1), 2)],
+        "another level is another feedback, and null is the default level"
+    );
+}

@@ -18,6 +18,7 @@ use crate::feedback::PrecomputedStore;
 use crate::lease::FeedbackLeases;
 use crate::spend::SpendLedger;
 use crate::time::Clock;
+use crate::user::Level;
 use crate::{Error, ErrorKind, Result};
 
 /// Builds a [`FeedbackResolver`].
@@ -96,10 +97,10 @@ impl ResolverBuilder {
             (None, Some(live)) => live.provider.model().clone(),
             (None, None) => "none".parse()?,
         };
-        let prompt_version = self
-            .live
-            .as_ref()
-            .map_or(PromptVersion::new(0), |live| live.prompt.version());
+        let prompt_versions = Level::ALL.map(|level| match &self.live {
+            Some(live) => live.prompt.version(level),
+            None => PromptVersion::new(0),
+        });
         let live = self
             .live
             .filter(|live| !live.provider.capability().authored_only)
@@ -113,7 +114,7 @@ impl ResolverBuilder {
             live,
             leases: self.leases,
             model,
-            prompt_version,
+            prompt_versions,
             flights: Flights::default(),
             generations: Semaphore::new(generations),
             failures: Failures::new(),

@@ -49,7 +49,7 @@ use crate::id::CaseId;
 use crate::lease::FeedbackLeases;
 use crate::spend::{MicroDollars, SpendLedger};
 use crate::time::{Clock, day_of};
-use crate::user::Locale;
+use crate::user::{Level, Locale};
 use crate::{Error, ErrorKind, Result};
 
 /// Finds the feedback for a choice: the nearest cache, the cache beyond the process, the store of
@@ -77,7 +77,8 @@ pub(super) struct Inner {
     live: Option<Live>,
     leases: Option<Arc<dyn FeedbackLeases>>,
     model: ModelId,
-    prompt_version: PromptVersion,
+    /// The edition of the prompt for each level, by [`Level::index`].
+    prompt_versions: [PromptVersion; Level::ALL.len()],
     flights: Flights,
     generations: Semaphore,
     failures: Failures,
@@ -114,15 +115,16 @@ impl FeedbackResolver {
         ResolverBuilder::new(cache, precomputed, ledger, clock)
     }
 
-    /// The key under which this resolver keeps the feedback for a choice.
+    /// The key under which this resolver keeps the feedback for a choice, in a language and for
+    /// students of a level.
     #[must_use]
-    pub fn key(&self, case: &Case, chosen: OptionSet, locale: Locale) -> FeedbackKey {
+    pub fn key(&self, case: &Case, chosen: OptionSet, locale: Locale, level: Level) -> FeedbackKey {
         FeedbackKey {
             case_id: case.id,
             case_version: case.version,
             chosen,
             locale,
-            prompt_version: self.inner.prompt_version,
+            prompt_version: self.inner.prompt_versions[level.index()],
             model: self.inner.model.clone(),
         }
     }

@@ -18,7 +18,7 @@ use medcards_core::testing::{
     FaultPlan, Faulty, Gate, Operation, PlainPrompt, Script, ScriptedProvider, sample_case,
 };
 use medcards_core::time::SystemClock;
-use medcards_core::user::Locale;
+use medcards_core::user::{Level, Locale};
 
 /// How long a holder is waited for. Signs of life come after a third of it.
 const TTL: Duration = Duration::from_millis(600);
@@ -78,7 +78,9 @@ impl Process {
         let case = Arc::new(sample_case(n));
         let chosen = [0].into_iter().collect();
         FeedbackRequest {
-            key: self.resolver.key(&case, chosen, Locale::ENGLISH),
+            key: self
+                .resolver
+                .key(&case, chosen, Locale::ENGLISH, Level::default()),
             case,
             audience: RequestAudience::Shared,
             payer: None,

@@ -23,7 +23,7 @@ use medcards_core::spend::{MicroDollars, SpendQuery, SpendRow};
 use medcards_core::testing::{
     FaultPlan, Faulty, ManualClock, PlainPrompt, SAMPLE_START, ScriptedProvider, sample_case,
 };
-use medcards_core::user::Locale;
+use medcards_core::user::{Level, Locale};
 
 /// A resolver over doubles that a test can reach.
 struct Bench {
@@ -83,9 +83,12 @@ impl Bench {
     /// The wish for feedback on the first option of the `n`th sample case.
     fn request(&self, n: u32) -> FeedbackRequest {
         let case: Arc<Case> = Arc::new(sample_case(n));
-        let key = self
-            .resolver
-            .key(&case, [0].into_iter().collect(), Locale::ENGLISH);
+        let key = self.resolver.key(
+            &case,
+            [0].into_iter().collect(),
+            Locale::ENGLISH,
+            Level::default(),
+        );
         FeedbackRequest {
             key,
             case,
