@@ -68,4 +68,5 @@ pub use openai::{OpenAiBuilder, OpenAiProvider, TokenLimitField};
 pub use price::{PRICES_AS_OF, price_of};
 pub use prompt::{
     FeedbackTemplate, OUTPUT_TOKENS_MAX, REPLY_CHARS_MAX, REPLY_CHARS_MIN, STUDENT_BYTES_MAX,
+    redacted, redacted_with,
 };

@@ -3,9 +3,10 @@
 mod check;
 mod redact;
 mod tags;
+mod words;
 
 pub use check::{REPLY_CHARS_MAX, REPLY_CHARS_MIN};
-pub use redact::STUDENT_BYTES_MAX;
+pub use redact::{STUDENT_BYTES_MAX, redacted, redacted_with};
 pub(crate) use tags::{in_tags, without_tags};
 
 use std::fmt;

@@ -11,6 +11,7 @@ mod configuration;
 mod errors;
 mod prices;
 mod real_servers;
+mod redaction;
 mod requests;
 mod sample;
 mod server;

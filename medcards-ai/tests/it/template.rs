@@ -1,6 +1,6 @@
 //! What the model is told, what of the student it never learns, and which replies are kept.
 
-use medcards_ai::{FeedbackTemplate, REPLY_CHARS_MAX, STUDENT_BYTES_MAX};
+use medcards_ai::{FeedbackTemplate, REPLY_CHARS_MAX};
 use medcards_core::ai::{
     FeedbackPrompt, PersonalContext, Prompt, PromptPart, Rejection, Reply, StopReason,
 };
@@ -92,73 +92,16 @@ fn instructions_hold_nothing_of_case_or_student() {
 }
 
 #[test]
-fn what_identifies_a_person_stays_in_the_process() {
-    for (text, sent) in [
-        (
-            "write to jane.doe+x@uni-paris.fr please",
-            "write to [address] please",
-        ),
-        ("see https://example.org/u/jane?x=1 now", "see [link] now"),
-        ("see www.example.org", "see [link]"),
-        ("call +33 6 12 34 56 78!", "call [number]!"),
-        ("call (555) 123-4567-8", "call [number]"),
-        ("call 06.12.34.56.78", "call [number]"),
-        ("student number 20231234", "student number [number]"),
-        ("id 1234567", "id [number]"),
-        ("born 03/04/1999, or 1999-04-03", "born [date], or [number]"),
-        ("né le 3.4.99", "né le [date]"),
-        (
-            "my name is jane doe and I am tired",
-            "my name is [name] doe and I am tired",
-        ),
-        (
-            "My name is Jane van der Berg. Hello",
-            "My name is [name]. Hello",
-        ),
-        (
-            "Je m’appelle Éloïse Dupont, bonjour",
-            "Je m’appelle [name], bonjour",
-        ),
-        ("je m'appelle Zoé", "je m'appelle [name]"),
-        (
-            "I asked Dr. Smith and Mme Dubois",
-            "I asked Dr. [name] and Mme [name]",
-        ),
-        // Medicine stays.
-        (
-            "BP 120/80, pulse 96, K 6.1, Hb 13.5, pH 7.21",
-            "BP 120/80, pulse 96, K 6.1, Hb 13.5, pH 7.21",
-        ),
-        (
-            "platelets 150000, then 1.5-2.5 mg/kg",
-            "platelets 150000, then 1.5-2.5 mg/kg",
-        ),
-        ("CD4 < 200/µL @ baseline", "CD4 < 200/µL @ baseline"),
-        ("the name is Crohn's", "the name is Crohn's"),
-        ("", ""),
-    ] {
-        let prompt = FeedbackTemplate::new().personal(&case(), &key(0, "en"), &context(text));
-        let PromptPart::Student(student) = prompt.parts.last().unwrap() else {
-            panic!("the last part is the student's")
-        };
-        assert_eq!(student, sent, "{text}");
-    }
-}
-
-#[test]
-fn a_long_student_text_is_cut_between_characters_after_redaction() {
-    for shift in 0..4 {
-        // The cut is within an address and within characters of three bytes.
-        let text = format!(
-            "{}{}",
-            "x".repeat(shift),
-            "— jane@example.org ".repeat(1_000)
-        );
-        let prompt = FeedbackTemplate::new().personal(&case(), &key(0, "en"), &context(&text));
-        let student = prompt.parts.last().unwrap().text();
-        assert!(student.len() <= STUDENT_BYTES_MAX && student.len() > STUDENT_BYTES_MAX - 4);
-        assert!(!student.contains("jane"));
-    }
+fn what_identifies_a_student_is_no_part_of_a_prompt() {
+    let words = "I'm Dr. Ito, mail ito@example.org. Why not at BP 120/80?";
+    let prompt = FeedbackTemplate::new().personal(&case(), &key(0, "en"), &context(words));
+    let PromptPart::Student(student) = prompt.parts.last().unwrap() else {
+        panic!("the last part is the student's")
+    };
+    assert_eq!(
+        student,
+        "I'm Dr. [name], mail [address]. Why not at BP 120/80?"
+    );
 }
 
 fn reply(text: &str, stop: StopReason) -> Reply {
