@@ -55,6 +55,7 @@ fn telephone_numbers_are_removed() {
         ("call +49 (0)30 / 123456", "call [number]"),
         ("call 0049 30 123456", "call [number]"),
         ("call +1.415.555.2671", "call [number]"),
+        ("call 415.555 2671", "call [number]"),
         ("call 020 7946 0958", "call [number]"),
         ("mobile 07700900123", "mobile [number]"),
         (
@@ -205,6 +206,7 @@ fn medicine_stays() {
         "WBC 12000-15000, platelets 150 000 to 400 000",
         "ABG 7.35 40 24.5 98",
         "150-1000 mg and 150-1500 mL over 24 h",
+        "1022 (79.2%) of them, 95% CI 0.152-0.224",
         "in 2019, or 2019-2020, or since 1998",
         "CD4 < 200/µL @ baseline, CD20 CD30 CD15 CD45 CD56 positive",
         "the name is Crohn's, a sign of the name Trousseau",

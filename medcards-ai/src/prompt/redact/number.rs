@@ -37,10 +37,10 @@ fn is_of_values(text: &str, after: &str) -> bool {
         _ if is_thousands(&groups) => true,
         // 12000-15000, 2019-2021
         _ if groups.iter().all(is_round) || groups.iter().all(|group| is_year(group)) => true,
-        // 7.35 40 24.5
+        // 7.35 40 24.5, or 1022 (79.2
         _ if groups.iter().any(|group| is_decimal(group)) => groups
             .iter()
-            .all(|group| is_decimal(group) || (group.len() <= 3 && !group.contains('.'))),
+            .all(|group| is_decimal(group) || (group.len() <= 4 && !group.contains('.'))),
         _ if digits < GROUPED_DIGITS_MIN => {
             // A local telephone number: 555-1234, 555 12 34.
             let lens: Vec<usize> = groups.iter().map(|group| group.len()).collect();
@@ -62,7 +62,11 @@ fn is_thousands(groups: &[&str]) -> bool {
 
 fn is_decimal(group: &str) -> bool {
     group.split_once('.').is_some_and(|(whole, part)| {
-        (1..=3).contains(&whole.len()) && (1..=2).contains(&part.len()) && !part.contains('.')
+        // 415.555 is the beginning of a telephone number, 41.555 is a value.
+        let whole_max = if part.len() == 3 { 2 } else { 3 };
+        (1..=whole_max).contains(&whole.len())
+            && (1..=3).contains(&part.len())
+            && !part.contains('.')
     })
 }
 
