@@ -45,6 +45,10 @@ pub struct Config {
     pub redis: Option<RedisConfig>,
     /// Who writes feedback.
     pub ai: Ai,
+    /// Who writes it while that one is away.
+    pub fallback: Option<Box<ModelSettings>>,
+    /// Whether the coach reuses answers that a reviewer wrote for all.
+    pub semantic_reuse: bool,
     /// What may be spent on it.
     pub budget: SpendBudget,
     /// The secret that signs tokens; `None` to make one and keep it in the folder.
@@ -110,10 +114,18 @@ pub enum Dialect {
 
 impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Dialect {
+    /// The name, as in the settings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Anthropic => "anthropic",
             Self::OpenAi => "openai",
-        })
+        }
     }
 }
 
@@ -143,6 +155,7 @@ impl Config {
             .data
             .clone()
             .unwrap_or_else(|| "./medcards-data".into());
+        let ai = ai(&settings)?;
         let (log_format, log_filter) = value::log(settings.log.as_deref())?;
         let trusted_proxies = value::list(settings.trusted_proxies.as_deref());
         let rate_limit = limit(
@@ -182,7 +195,9 @@ impl Config {
             )?,
             trusted_proxies,
             jwks_url: settings.jwks_url.clone(),
-            ai: ai(settings)?,
+            semantic_reuse: semantic_reuse(&settings)?,
+            fallback: fallback(&settings, &ai)?,
+            ai,
             listen,
             log_format,
             log_filter,
@@ -273,45 +288,117 @@ fn listen(text: &str) -> Result<SocketAddr> {
     })
 }
 
-fn ai(settings: Settings) -> Result<Ai> {
-    let (dialect, model) = match settings.ai.as_deref() {
-        None | Some("authored") => {
-            return Ok(Ai::Authored {
-                key_is_set: settings.ai_key.is_some(),
-            });
-        }
+/// The settings of one model, and what they are called.
+struct Given {
+    name: &'static str,
+    who: Option<String>,
+    model: Option<String>,
+    url: Option<String>,
+    key: Option<SecretString>,
+    price: Option<String>,
+}
+
+fn ai(settings: &Settings) -> Result<Ai> {
+    let given = Given {
+        name: "MEDCARDS_AI",
+        who: settings.ai.clone().filter(|who| who != "authored"),
+        model: settings.ai_model.clone(),
+        url: settings.ai_url.clone(),
+        key: settings.ai_key.clone(),
+        price: settings.ai_price.clone(),
+    };
+    match model(given, "authored, anthropic or openai")? {
+        Some(model) => Ok(Ai::Model(Box::new(model))),
+        None => Ok(Ai::Authored {
+            key_is_set: settings.ai_key.is_some(),
+        }),
+    }
+}
+
+fn fallback(settings: &Settings, ai: &Ai) -> Result<Option<Box<ModelSettings>>> {
+    let mut given = Given {
+        name: "MEDCARDS_FALLBACK",
+        who: settings.fallback.clone(),
+        model: settings.fallback_model.clone(),
+        url: settings.fallback_url.clone(),
+        key: settings.fallback_key.clone(),
+        price: settings.fallback_price.clone(),
+    };
+    let Ai::Model(first) = ai else {
+        return match given.who {
+            None => Ok(None),
+            Some(_) => Err(wrong(
+                given.name,
+                "is set, but MEDCARDS_AI is authored: set that to a model, or unset this",
+            )),
+        };
+    };
+    let is_same = given.who.as_deref() == Some(first.dialect.as_str());
+    if is_same && given.url.is_none() {
+        given.url = first.url.clone();
+        given.key = given.key.or_else(|| first.key.clone());
+    }
+    let second = model(given, "anthropic or openai")?;
+    match &second {
+        Some(second) if second.model == first.model && second.url == first.url => Err(wrong(
+            "MEDCARDS_FALLBACK_MODEL",
+            "is the first model: name another, or another server",
+        )),
+        _ => Ok(second.map(Box::new)),
+    }
+}
+
+/// The settings of a model, checked; `None` if there is none.
+fn model(given: Given, whos: &str) -> Result<Option<ModelSettings>> {
+    let name = |what: &str| format!("{}_{what}", given.name);
+    let (dialect, default) = match given.who.as_deref() {
+        None => return Ok(None),
         Some("anthropic") => (Dialect::Anthropic, Some("claude-haiku-4-5")),
         Some("openai") => (Dialect::OpenAi, None),
         Some(other) => {
-            let what = format!("is `{other}`: it must be authored, anthropic or openai");
-            return Err(wrong("MEDCARDS_AI", what));
+            let what = format!("is `{other}`: it must be {whos}");
+            return Err(wrong(given.name, what));
         }
     };
-    if settings.ai_key.is_none() && settings.ai_url.is_none() {
+    if given.key.is_none() && given.url.is_none() {
         let what = format!(
-            "is not set, but MEDCARDS_AI={dialect} needs a key; or set MEDCARDS_AI_URL to a server \
-             that needs none"
+            "is not set, but {}={dialect} needs a key; or set {} to a server that needs none",
+            given.name,
+            name("URL")
         );
-        return Err(wrong("MEDCARDS_AI_KEY", what));
+        return Err(wrong(&name("KEY"), what));
     }
-    let model = settings
-        .ai_model
-        .or(model.map(str::to_owned))
-        .ok_or_else(|| {
-            wrong(
-                "MEDCARDS_AI_MODEL",
-                "is not set, but MEDCARDS_AI=openai needs the name of a model",
-            )
-        })?;
-    let price = settings.ai_price.as_deref().map(value::price).transpose()?;
-    let (url, key) = (settings.ai_url, settings.ai_key);
-    Ok(Ai::Model(Box::new(ModelSettings {
+    let model = given.model.clone().or(default.map(str::to_owned));
+    let model = model.ok_or_else(|| {
+        let what = format!(
+            "is not set, but {}={dialect} needs the name of a model",
+            given.name
+        );
+        wrong(&name("MODEL"), what)
+    })?;
+    let price = given.price.as_deref();
+    let price = price
+        .map(|text| value::price(&name("PRICE"), text))
+        .transpose()?;
+    let (url, key) = (given.url, given.key);
+    Ok(Some(ModelSettings {
         dialect,
         model,
         url,
         key,
         price,
-    })))
+    }))
+}
+
+fn semantic_reuse(settings: &Settings) -> Result<bool> {
+    match settings.semantic_reuse.as_deref() {
+        None | Some("off") => Ok(false),
+        Some("on") => Ok(true),
+        Some(other) => {
+            let what = format!("is `{other}`: it must be on or off");
+            Err(wrong("MEDCARDS_SEMANTIC_REUSE", what))
+        }
+    }
 }
 
 fn budget(settings: &Settings) -> Result<SpendBudget> {

@@ -110,6 +110,37 @@ pub struct Settings {
     #[arg(long, env = "MEDCARDS_AI_PRICE", value_name = "IN/OUT")]
     pub ai_price: Option<String>,
 
+    /// A second model, asked while the first is away or refuses: anthropic or openai
+    /// [default: none, the authors' words]
+    #[arg(long, env = "MEDCARDS_FALLBACK", value_name = "WHO")]
+    pub fallback: Option<String>,
+
+    /// Its server [default: that of the first, if both are the same]
+    #[arg(long, env = "MEDCARDS_FALLBACK_URL", value_name = "URL")]
+    pub fallback_url: Option<String>,
+
+    /// Its key [default: that of the first, if both are the same]
+    #[arg(
+        long,
+        env = "MEDCARDS_FALLBACK_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub fallback_key: Option<SecretString>,
+
+    /// Its name
+    #[arg(long, env = "MEDCARDS_FALLBACK_MODEL", value_name = "NAME")]
+    pub fallback_model: Option<String>,
+
+    /// Its price
+    #[arg(long, env = "MEDCARDS_FALLBACK_PRICE", value_name = "IN/OUT")]
+    pub fallback_price: Option<String>,
+
+    /// Whether the coach may answer a question with what a reviewer answered to another student who
+    /// meant the same: on or off [default: off]
+    #[arg(long, env = "MEDCARDS_SEMANTIC_REUSE", value_name = "WHEN")]
+    pub semantic_reuse: Option<String>,
+
     /// What models may cost in a day (UTC), such as $5/day; or off [default: $5/day]
     #[arg(long, env = "MEDCARDS_SPEND_BUDGET", value_name = "$/day")]
     pub spend_budget: Option<String>,
@@ -182,6 +213,12 @@ impl Settings {
             ai_key: self.ai_key.or(file.ai_key),
             ai_model: self.ai_model.or(file.ai_model),
             ai_price: self.ai_price.or(file.ai_price),
+            fallback: self.fallback.or(file.fallback),
+            fallback_url: self.fallback_url.or(file.fallback_url),
+            fallback_key: self.fallback_key.or(file.fallback_key),
+            fallback_model: self.fallback_model.or(file.fallback_model),
+            fallback_price: self.fallback_price.or(file.fallback_price),
+            semantic_reuse: self.semantic_reuse.or(file.semantic_reuse),
             spend_budget: self.spend_budget.or(file.spend_budget),
             jwt_secret: self.jwt_secret.or(file.jwt_secret),
             jwks_url: self.jwks_url.or(file.jwks_url),
@@ -219,6 +256,12 @@ impl Settings {
             ai_key: secret(self.ai_key),
             ai_model: text(self.ai_model),
             ai_price: text(self.ai_price),
+            fallback: text(self.fallback),
+            fallback_url: text(self.fallback_url),
+            fallback_key: secret(self.fallback_key),
+            fallback_model: text(self.fallback_model),
+            fallback_price: text(self.fallback_price),
+            semantic_reuse: text(self.semantic_reuse),
             spend_budget: text(self.spend_budget),
             jwt_secret: secret(self.jwt_secret),
             jwks_url: text(self.jwks_url),

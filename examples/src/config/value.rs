@@ -102,18 +102,18 @@ pub(super) fn per_day(text: &str) -> Result<MicroDollars> {
 }
 
 /// Reads `1.00/5.00`: dollars per million tokens read and written; or `free`.
-pub(super) fn price(text: &str) -> Result<Price> {
+pub(super) fn price(name: &str, text: &str) -> Result<Price> {
     if text == "free" {
         return Ok(Price::default());
     }
     let read = || {
         let (input, output) = text.split_once('/')?;
         let (input, output) = (dollars(input)?, dollars(output)?);
-        // Tokens that the server keeps count in full: dearer than they are, never cheaper.
+        // Tokens that the server keeps: dearer than they are as a rule, not cheaper.
         Some(Price {
             input,
             cache_read: input,
-            cache_write: input,
+            cache_write: MicroDollars::new(input.get().saturating_mul(5) / 4),
             output,
         })
     };
@@ -122,7 +122,7 @@ pub(super) fn price(text: &str) -> Result<Price> {
             "is `{text}`: it must be the dollars for a million tokens read and written, such as \
              1.00/5.00; or free"
         );
-        wrong("MEDCARDS_AI_PRICE", what)
+        wrong(name, what)
     })
 }
 

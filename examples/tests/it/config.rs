@@ -302,6 +302,81 @@ fn a_model_is_described_whole() {
 }
 
 #[test]
+fn a_second_model_takes_server_and_key_of_the_first_if_both_are_the_same() {
+    let first = [
+        "--ai",
+        "anthropic",
+        "--ai-url",
+        "http://one",
+        "--ai-key",
+        "k1",
+    ];
+    let second = |flags: &[&str]| {
+        let config = read(&[&first[..], flags].concat()).unwrap();
+        config.fallback.map(|model| {
+            let key = model.key.map(|key| key.expose_secret().to_owned());
+            (model.model, model.url, key)
+        })
+    };
+    assert_eq!(second(&[]), None);
+    let same = [
+        "--fallback",
+        "anthropic",
+        "--fallback-model",
+        "claude-sonnet-4-6",
+    ];
+    let expected = ("claude-sonnet-4-6", Some("http://one"), Some("k1"));
+    let found = second(&same).unwrap();
+    assert_eq!(
+        (found.0.as_str(), found.1.as_deref(), found.2.as_deref()),
+        expected
+    );
+    let other = [
+        "--fallback",
+        "openai",
+        "--fallback-model",
+        "m",
+        "--fallback-url",
+        "http://two",
+    ];
+    let found = second(&other).unwrap();
+    assert_eq!((found.1.as_deref(), found.2), (Some("http://two"), None));
+
+    check_refused(&["--fallback", "openai"], &["MEDCARDS_AI is authored"], "");
+    let refused = |flags: &[&str], words: &[&str]| {
+        check_refused(&[&first[..], flags].concat(), words, "k1");
+    };
+    refused(
+        &["--fallback", "authored"],
+        &["MEDCARDS_FALLBACK is", "anthropic or openai"],
+    );
+    refused(
+        &["--fallback", "openai"],
+        &["MEDCARDS_FALLBACK_KEY", "MEDCARDS_FALLBACK_URL"],
+    );
+    refused(
+        &["--fallback", "anthropic"],
+        &["MEDCARDS_FALLBACK_MODEL is the first model"],
+    );
+    let price = ["--fallback-price", "cheap"];
+    refused(
+        &[&same[..], &price].concat(),
+        &["MEDCARDS_FALLBACK_PRICE is `cheap`"],
+    );
+}
+
+#[test]
+fn answers_are_reused_only_where_somebody_says_so() {
+    assert!(!read(&[]).unwrap().semantic_reuse);
+    assert!(read(&["--semantic-reuse", "on"]).unwrap().semantic_reuse);
+    check_refused(
+        &["--semantic-reuse", "yes"],
+        &["MEDCARDS_SEMANTIC_REUSE", "on or off"],
+        "",
+    );
+}
+
+#[test]
 fn logs_take_a_format_a_filter_or_both() {
     for (text, format, filter) in [
         ("json", LogFormat::Json, "info"),
