@@ -8,3 +8,6 @@ mod deck;
 mod import;
 /// The secret of the data folder.
 mod secret;
+/// The simulator of a model's server, over HTTP in both dialects.
+#[cfg(test)]
+mod simulator;
