@@ -58,17 +58,38 @@ const BOUNDS_US: [u64; 12] = [
 ];
 
 /// Counts how long things take. Counting takes some nanoseconds and no lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct DurationHistogram {
-    buckets: [AtomicU64; BOUNDS_US.len() + 1],
+    bounds_us: &'static [u64],
+    /// One more than there are bounds.
+    buckets: Box<[AtomicU64]>,
     sum_us: AtomicU64,
 }
 
+impl Default for DurationHistogram {
+    /// Buckets from 50 µs to 2.5 s.
+    fn default() -> Self {
+        Self::with_bounds(&BOUNDS_US)
+    }
+}
+
 impl DurationHistogram {
+    /// Makes one with buckets of these upper bounds, in microseconds and ascending.
+    #[must_use]
+    pub fn with_bounds(bounds_us: &'static [u64]) -> Self {
+        Self {
+            bounds_us,
+            buckets: (0..=bounds_us.len()).map(|_| AtomicU64::new(0)).collect(),
+            sum_us: AtomicU64::new(0),
+        }
+    }
+
     /// Counts one.
     pub fn record(&self, took: Duration) {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS_US.partition_point(|bound_us| *bound_us < took_us);
+        let bucket = self
+            .bounds_us
+            .partition_point(|bound_us| *bound_us < took_us);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_us.fetch_add(took_us, Ordering::Relaxed);
     }
@@ -78,10 +99,10 @@ impl DurationHistogram {
     #[must_use]
     pub fn counts(&self) -> HistogramCounts {
         let mut count = 0;
-        let mut buckets = Vec::with_capacity(BOUNDS_US.len());
+        let mut buckets = Vec::with_capacity(self.bounds_us.len());
         for (index, bucket) in self.buckets.iter().enumerate() {
             count += bucket.load(Ordering::Relaxed);
-            if let Some(bound_us) = BOUNDS_US.get(index) {
+            if let Some(bound_us) = self.bounds_us.get(index) {
                 buckets.push((*bound_us as f64 / 1e6, count));
             }
         }
