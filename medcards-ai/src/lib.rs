@@ -17,6 +17,7 @@
 //! | [`AnthropicProvider`] | [`AiProvider`] | Anthropic Messages, streamed or whole | a key |
 //! | [`OpenAiProvider`] | [`AiProvider`] | chat completions of OpenAI and of servers like it, streamed or whole | a key or a base url, and a price |
 //! | [`AuthoredProvider`] | [`AiProvider`] | nothing: repeats what the author wrote | [`FeedbackTemplate`] |
+//! | [`AiStack`] | [`AiProvider`] | what the providers within it speak: the [`layer`]s around them | providers, a ledger, a clock |
 //! | [`FeedbackTemplate`] | [`FeedbackPrompt`] | | |
 //!
 //! # What every provider promises
@@ -25,8 +26,8 @@
 //! - Fields and events nobody knows are ignored; a stream without sense is a failure, not a panic.
 //! - Every wait and every size has a limit: see [`Timeouts`] and the constants of this crate.
 //! - Keys, prompts and replies are in no error, log or `Debug` output.
-//! - Nothing is tried twice here: a repeat may be billed twice, so it belongs to whoever knows the
-//!   budgets.
+//! - No provider tries anything twice: a repeat may be billed twice, so it belongs to the [`layer`]s,
+//!   which know the budgets.
 //!
 //! # What a failure is billed at
 //!
@@ -59,11 +60,14 @@ mod price;
 mod prompt;
 mod turn;
 
+pub mod layer;
+
 mod http;
 
 pub use anthropic::{AnthropicAuth, AnthropicBuilder, AnthropicProvider};
 pub use authored::AuthoredProvider;
 pub use http::{EVENT_BYTES_MAX, REPLY_BYTES_MAX, RETRY_AFTER_MAX, Timeouts};
+pub use layer::AiStack;
 pub use openai::{OpenAiBuilder, OpenAiProvider, TokenLimitField};
 pub use price::{PRICES_AS_OF, price_of};
 pub use prompt::{
