@@ -3,6 +3,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::cache::Cache;
+use crate::chat::{ChatStore, SharedAnswers};
 use crate::leaderboard::Leaderboards;
 use crate::lease::FeedbackLeases;
 use crate::limit::RateLimiter;
@@ -47,6 +48,14 @@ pub const LEADERBOARD_CHECKS: &[Check<Arc<dyn Leaderboards>>] =
 /// All checks of a store of sessions.
 pub const SESSION_CHECKS: &[Check<Arc<dyn SessionStore>>] =
     crate::__session_checks!([crate::__check_table] []);
+
+/// All checks of a store of chats.
+pub const CHAT_CHECKS: &[Check<Arc<dyn ChatStore>>] =
+    crate::__chat_checks!([crate::__check_table] []);
+
+/// All checks of a store of shared answers.
+pub const SHARED_ANSWER_CHECKS: &[Check<Arc<dyn SharedAnswers>>] =
+    crate::__shared_answer_checks!([crate::__check_table] []);
 
 /// All checks of a rate limiter.
 pub const LIMITER_CHECKS: &[Check<DrivenLimiter>] =
@@ -158,6 +167,44 @@ macro_rules! session_conformance {
 
         $crate::__session_checks! {
             [$crate::__check_tests] [session_bare session_behind_arc_dyn]
+        }
+    };
+}
+
+/// Expands every check of a store of chats into tests of a backend.
+///
+/// Takes the path of an `async fn() -> (S, G)` that makes a fresh, empty backend and a guard, which
+/// is dropped after the check. Use it in a module of its own; see
+/// [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! chat_conformance {
+    ($make:path) => {
+        async fn conformance_backend() -> (impl $crate::chat::ChatStore, impl ::core::marker::Sized)
+        {
+            $make().await
+        }
+
+        $crate::__chat_checks! {
+            [$crate::__check_tests] [chat_bare chat_behind_arc_dyn]
+        }
+    };
+}
+
+/// Expands every check of a store of shared answers into tests of a backend.
+///
+/// Takes the path of an `async fn() -> (S, G)` that makes a fresh, empty backend and a guard, which
+/// is dropped after the check. Use it in a module of its own; see
+/// [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! shared_answer_conformance {
+    ($make:path) => {
+        async fn conformance_backend()
+        -> (impl $crate::chat::SharedAnswers, impl ::core::marker::Sized) {
+            $make().await
+        }
+
+        $crate::__shared_answer_checks! {
+            [$crate::__check_tests] [shared_answer_bare shared_answer_behind_arc_dyn]
         }
     };
 }
@@ -465,6 +512,69 @@ macro_rules! __session_checks {
                 one_session_too_many_ends_the_oldest
                 an_expired_session_takes_no_place
                 sessions_begun_at_once_are_no_more_than_allowed
+            }
+        }
+    };
+}
+
+/// Hands the list of all checks of a store of chats to another macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __chat_checks {
+    ([$($then:tt)*] $passed:tt) => {
+        $($then)*! {
+            $passed
+            chats {
+                a_new_turn_is_begun_and_found_as_it_was_given
+                a_turn_is_begun_once
+                an_id_names_one_question
+                two_users_may_use_the_same_turn_id
+                a_turn_of_another_user_is_not_found
+                a_broken_attempt_is_begun_again
+                the_reply_of_an_attempt_given_up_on_is_refused
+                a_reply_counts_once
+                a_reply_is_found_as_it_was_given
+                a_reply_to_no_turn_is_refused
+                a_chat_has_no_more_turns_than_allowed
+                turns_begun_at_once_are_no_more_than_allowed
+                a_turn_begun_by_many_at_once_is_begun_once
+                a_broken_turn_begun_by_many_at_once_is_begun_once
+                one_of_many_replies_at_once_counts
+                turns_are_listed_newest_first
+                pages_of_any_limit_hold_every_turn_once
+                a_walk_through_turns_is_not_disturbed_by_new_ones
+                a_list_of_turns_refuses_foreign_cursors
+                a_summary_is_found_as_it_was_given
+                a_summary_only_moves_forward
+                of_summaries_put_at_once_the_longest_reaching_is_left
+                a_summary_through_no_turn_is_refused
+                a_forgotten_chat_is_gone
+                what_comes_late_to_a_forgotten_chat_is_refused
+                a_chat_forgotten_meanwhile_stays_forgotten
+                words_of_any_script_are_kept_whole
+                words_that_do_not_fit_are_refused
+            }
+        }
+    };
+}
+
+/// Hands the list of all checks of a store of shared answers to another macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __shared_answer_checks {
+    ([$($then:tt)*] $passed:tt) => {
+        $($then)*! {
+            $passed
+            shared_answers {
+                a_shared_answer_is_found_as_it_was_given
+                a_shared_answer_takes_the_place_of_the_one_before
+                shared_answers_are_listed_in_order_of_id
+                an_id_names_an_answer_about_one_case
+                a_removed_shared_answer_is_gone
+                a_case_has_no_more_shared_answers_than_allowed
+                shared_answers_put_at_once_are_no_more_than_allowed
+                words_of_any_script_are_kept_whole
+                words_that_do_not_fit_are_refused
             }
         }
     };

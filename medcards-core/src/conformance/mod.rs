@@ -19,9 +19,10 @@
 //! ```
 //!
 //! The checks are also plain functions, and listed in [`STORE_CHECKS`], [`CACHE_CHECKS`],
-//! [`LEADERBOARD_CHECKS`], [`LEASE_CHECKS`], [`LEDGER_CHECKS`], [`LIMITER_CHECKS`] and
-//! [`SESSION_CHECKS`]. A check panics if the promise is broken. It wants a backend that is fresh, and
-//! a multi-threaded runtime to make its concurrent calls truly concurrent.
+//! [`CHAT_CHECKS`], [`LEADERBOARD_CHECKS`], [`LEASE_CHECKS`], [`LEDGER_CHECKS`], [`LIMITER_CHECKS`],
+//! [`SESSION_CHECKS`] and [`SHARED_ANSWER_CHECKS`]. A check panics if the promise is broken. It wants
+//! a backend that is fresh, and a multi-threaded runtime to make its concurrent calls truly
+//! concurrent.
 
 #![expect(
     clippy::missing_panics_doc,
@@ -35,6 +36,7 @@ mod steps;
 pub mod answers;
 pub mod cache;
 pub mod cases;
+pub mod chats;
 pub mod events;
 pub mod leaderboards;
 pub mod leases;
@@ -42,17 +44,20 @@ pub mod limiter;
 pub mod precomputed;
 pub mod search;
 pub mod sessions;
+pub mod shared_answers;
 pub mod spend;
 pub mod transfer;
 pub mod users;
 
 pub use list::{
-    CACHE_CHECKS, Check, DrivenLimiter, LEADERBOARD_CHECKS, LEASE_CHECKS, LEDGER_CHECKS,
-    LIMITER_CHECKS, SESSION_CHECKS, STORE_CHECKS,
+    CACHE_CHECKS, CHAT_CHECKS, Check, DrivenLimiter, LEADERBOARD_CHECKS, LEASE_CHECKS,
+    LEDGER_CHECKS, LIMITER_CHECKS, SESSION_CHECKS, SHARED_ANSWER_CHECKS, STORE_CHECKS,
 };
 #[doc(hidden)]
 pub use run::{
-    cache_bare, cache_behind_arc_dyn, leaderboard_bare, leaderboard_behind_arc_dyn, leases_bare,
-    leases_behind_arc_dyn, ledger_bare, ledger_behind_arc_dyn, limiter_bare,
-    limiter_behind_arc_dyn, session_bare, session_behind_arc_dyn, store_bare, store_behind_arc_dyn,
+    cache_bare, cache_behind_arc_dyn, chat_bare, chat_behind_arc_dyn, leaderboard_bare,
+    leaderboard_behind_arc_dyn, leases_bare, leases_behind_arc_dyn, ledger_bare,
+    ledger_behind_arc_dyn, limiter_bare, limiter_behind_arc_dyn, session_bare,
+    session_behind_arc_dyn, shared_answer_bare, shared_answer_behind_arc_dyn, store_bare,
+    store_behind_arc_dyn,
 };

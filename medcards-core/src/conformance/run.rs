@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::DrivenLimiter;
 use crate::cache::Cache;
+use crate::chat::{ChatStore, SharedAnswers};
 use crate::leaderboard::Leaderboards;
 use crate::lease::FeedbackLeases;
 use crate::limit::RateLimiter;
@@ -56,6 +57,8 @@ runners!(ledger_bare, ledger_behind_arc_dyn: SpendLedger);
 runners!(leases_bare, leases_behind_arc_dyn: FeedbackLeases);
 runners!(leaderboard_bare, leaderboard_behind_arc_dyn: Leaderboards);
 runners!(session_bare, session_behind_arc_dyn: SessionStore);
+runners!(chat_bare, chat_behind_arc_dyn: ChatStore);
+runners!(shared_answer_bare, shared_answer_behind_arc_dyn: SharedAnswers);
 
 /// Runs a check on a limiter as it is. The guard goes last, also after a panic.
 #[doc(hidden)]

@@ -134,6 +134,48 @@ mod sessions_behind_a_plan_without_faults {
     medcards_core::session_conformance!(make);
 }
 
+mod chats {
+    use medcards_core::memory::MemoryStore;
+
+    async fn make() -> (MemoryStore, ()) {
+        (MemoryStore::new(), ())
+    }
+
+    medcards_core::chat_conformance!(make);
+}
+
+mod chats_behind_a_plan_without_faults {
+    use medcards_core::memory::MemoryStore;
+    use medcards_core::testing::{FaultPlan, Faulty};
+
+    async fn make() -> (Faulty<MemoryStore>, ()) {
+        (Faulty::new(MemoryStore::new(), FaultPlan::new()), ())
+    }
+
+    medcards_core::chat_conformance!(make);
+}
+
+mod shared_answers {
+    use medcards_core::memory::MemoryStore;
+
+    async fn make() -> (MemoryStore, ()) {
+        (MemoryStore::new(), ())
+    }
+
+    medcards_core::shared_answer_conformance!(make);
+}
+
+mod shared_answers_behind_a_plan_without_faults {
+    use medcards_core::memory::MemoryStore;
+    use medcards_core::testing::{FaultPlan, Faulty};
+
+    async fn make() -> (Faulty<MemoryStore>, ()) {
+        (Faulty::new(MemoryStore::new(), FaultPlan::new()), ())
+    }
+
+    medcards_core::shared_answer_conformance!(make);
+}
+
 /// The checks of a ledger are named twice: once for stores, once for ledgers alone.
 #[test]
 fn a_ledger_alone_is_checked_as_that_of_a_store() {

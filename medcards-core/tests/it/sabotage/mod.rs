@@ -4,10 +4,12 @@
 //! saboteur of its name passes, and thereby fails the test.
 
 mod cache;
+mod chats;
 mod leaderboards;
 mod leases;
 mod limiter;
 mod sessions;
+mod shared_answers;
 mod store;
 
 use std::panic::AssertUnwindSafe;
@@ -17,10 +19,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use medcards_core::cache::Cache;
+use medcards_core::chat::{ChatStore, SharedAnswers};
 use medcards_core::conformance::leases::LEASE_TTL;
 use medcards_core::conformance::{
-    CACHE_CHECKS, Check, LEADERBOARD_CHECKS, LEASE_CHECKS, LIMITER_CHECKS, SESSION_CHECKS,
-    STORE_CHECKS,
+    CACHE_CHECKS, CHAT_CHECKS, Check, LEADERBOARD_CHECKS, LEASE_CHECKS, LIMITER_CHECKS,
+    SESSION_CHECKS, SHARED_ANSWER_CHECKS, STORE_CHECKS,
 };
 use medcards_core::leaderboard::Leaderboards;
 use medcards_core::lease::FeedbackLeases;
@@ -34,10 +37,12 @@ use medcards_core::testing::ManualClock;
 use medcards_core::time::SystemClock;
 
 use self::cache::CacheSaboteur;
+use self::chats::ChatSaboteur;
 use self::leaderboards::LeaderboardSaboteur;
 use self::leases::LeaseSaboteur;
 use self::limiter::LimiterSaboteur;
 use self::sessions::SessionSaboteur;
+use self::shared_answers::SharedAnswerSaboteur;
 use self::store::StoreSaboteur;
 
 /// How often a check may miss its saboteur: some look for races, which do not happen each time.
@@ -160,6 +165,22 @@ async fn every_check_of_sessions_can_fail() {
     assert_eq!(survivors.await, [""; 0]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_check_of_chats_can_fail() {
+    let survivors = survivors(CHAT_CHECKS, |promise| {
+        Arc::new(ChatSaboteur::new(MemoryStore::new(), promise)) as Arc<dyn ChatStore>
+    });
+    assert_eq!(survivors.await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_check_of_shared_answers_can_fail() {
+    let survivors = survivors(SHARED_ANSWER_CHECKS, |promise| {
+        Arc::new(SharedAnswerSaboteur::new(MemoryStore::new(), promise)) as Arc<dyn SharedAnswers>
+    });
+    assert_eq!(survivors.await, [""; 0]);
+}
+
 /// Without this, a saboteur that breaks everything would prove nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_saboteur_without_a_promise_to_break_passes_every_check() {
@@ -181,6 +202,14 @@ async fn a_saboteur_without_a_promise_to_break_passes_every_check() {
     }
     for check in SESSION_CHECKS {
         let saboteur = SessionSaboteur::new(MemoryStore::new(), "nothing");
+        (check.run)(Arc::new(saboteur)).await;
+    }
+    for check in CHAT_CHECKS {
+        let saboteur = ChatSaboteur::new(MemoryStore::new(), "nothing");
+        (check.run)(Arc::new(saboteur)).await;
+    }
+    for check in SHARED_ANSWER_CHECKS {
+        let saboteur = SharedAnswerSaboteur::new(MemoryStore::new(), "nothing");
         (check.run)(Arc::new(saboteur)).await;
     }
     for check in LIMITER_CHECKS {
