@@ -112,6 +112,7 @@ pub mod lease;
 pub mod limit;
 pub mod memory;
 pub mod metric;
+pub mod precompute;
 pub mod session;
 pub mod shard;
 pub mod spend;

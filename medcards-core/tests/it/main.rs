@@ -12,5 +12,7 @@ mod memory;
 mod resolver;
 // Proof that each check of the conformance suite can fail.
 mod sabotage;
+// Feedback that is written before it is asked for.
+mod precompute;
 // The platform in one value.
 mod platform;
