@@ -97,6 +97,7 @@
 //! | `conformance` | the conformance suite and its macros |
 
 mod error;
+mod flight;
 
 pub mod ai;
 pub mod answer;

@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::counters::Counters;
 use super::failures::Failures;
-use super::flight::Flights;
+use super::flight::{FLIGHTS_MAX, Flights};
 use super::generation::Live;
 use super::key_index::KeyIndex;
 use super::tallies::Tallies;
@@ -115,7 +115,7 @@ impl ResolverBuilder {
             leases: self.leases,
             model,
             prompt_versions,
-            flights: Flights::default(),
+            flights: Flights::new(FLIGHTS_MAX),
             generations: Semaphore::new(generations),
             failures: Failures::new(),
             key_index: KeyIndex::default(),
