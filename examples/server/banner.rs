@@ -41,6 +41,13 @@ fn text(config: &Config, wired: &Wired) -> String {
         "authored",
         "on: what the authors of the cases wrote, when no other tier has better".to_owned(),
     );
+    if let Some(fallback) = &config.fallback {
+        let (model, dialect) = (&fallback.model, fallback.dialect);
+        line(
+            "fallback",
+            format!("on: {model} ({dialect}), while the model is away"),
+        );
+    }
     if let Ai::Model(_) = config.ai {
         line("spend budget", budget(config));
     }

@@ -21,8 +21,8 @@ use medcards::memory::{MemoryLeaderboards, MemoryRateLimiter};
 use medcards::metric::MetricSource;
 use medcards::postgres::PgStore;
 use medcards::providers::{
-    AnthropicProvider, AuthoredProvider, FeedbackTemplate, OpenAiProvider, TokenLimitField,
-    price_of,
+    AiStack, AnthropicProvider, AuthoredProvider, FeedbackTemplate, OpenAiProvider,
+    TokenLimitField, price_of,
 };
 use medcards::session::SessionStore;
 use medcards::spend::SpendLedger;
@@ -30,7 +30,7 @@ use medcards::sqlite::{SqliteConfig, SqliteStore};
 use medcards::store::Store;
 use medcards::time::{Clock, SystemClock};
 use medcards::{Error, ErrorKind, Result};
-use medcards_examples::config::{Ai, Config, Dialect, ModelSettings, StoreSettings};
+use medcards_examples::config::{self, Config, Dialect, ModelSettings, StoreSettings};
 use medcards_examples::deck::{DeckCounts, load_deck_once};
 use medcards_examples::secret::{ensure_secret, guest_secret};
 use secrecy::SecretString;
@@ -70,17 +70,18 @@ impl Wired {
         if config.uses_folder() {
             make_folder(config)?;
         }
-        let model = model(&config.ai)?;
+        let models = models(config)?;
         let redis = match &config.redis {
             Some(redis) => Some(Redis::connect(redis.clone()).await?),
             None => None,
         };
         let store = OpenedStore::open(&config.store).await?;
-        match Self::on(config, &store, redis, model.clone()).await {
+        let first = models.first().cloned();
+        match Self::on(config, &store, redis, models).await {
             Ok((medcards, common, deck, api)) => Ok(Self {
                 address,
                 deck,
-                model,
+                model: first,
                 medcards,
                 common,
                 store,
@@ -98,7 +99,7 @@ impl Wired {
         config: &Config,
         opened: &OpenedStore,
         redis: Option<Redis>,
-        model: Option<Arc<dyn AiProvider>>,
+        models: Vec<Arc<dyn AiProvider>>,
     ) -> Result<(Medcards, Common, DeckCounts, Api)> {
         let store = opened.shared();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -106,22 +107,21 @@ impl Wired {
         let deck = load_deck_once(&*store, clock.now()).await?;
         let mut resolver = ResolverConfig::default();
         resolver.spend_budget = config.budget;
-        let model = model.unwrap_or_else(|| Arc::new(AuthoredProvider::new()));
         let common = match redis {
             None => Common::of_one(opened, Arc::clone(&clock)),
             Some(redis) => Common::in_redis(redis, opened, Arc::clone(&clock)),
         };
+        let ai = Ai::of(config, models, &common.ledger, &clock)?;
         let mut medcards = Medcards::builder(store)
             .cache(Arc::clone(&common.cache))
+            .ledger(Arc::clone(&common.ledger))
             .clock(clock);
-        if let Some((leases, ledger)) = &common.spending {
-            medcards = medcards
-                .leases(Arc::clone(leases))
-                .ledger(Arc::clone(ledger));
+        if let Some(leases) = &common.leases {
+            medcards = medcards.leases(Arc::clone(leases));
         }
         let medcards = medcards
             .resolver(resolver)
-            .ai(model, Arc::new(FeedbackTemplate::new()))
+            .ai(ai.provider, Arc::new(FeedbackTemplate::new()))
             .build()
             .await?;
         let guests = if config.guests.are_served() {
@@ -142,7 +142,7 @@ impl Wired {
             .with_leaderboards(Arc::clone(&common.boards))
             .with_trusted_proxies(&config.trusted_proxies)
             .with_drain_patience(DRAIN_PATIENCE);
-        for source in &common.metrics {
+        for source in common.metrics.iter().chain(&ai.metrics) {
             http = http.with_metrics(Arc::clone(source));
         }
         if let Some(url) = &config.jwks_url {
@@ -185,7 +185,8 @@ struct Common {
     limiter: Arc<dyn RateLimiter>,
     sessions: Arc<dyn SessionStore>,
     boards: Arc<dyn Leaderboards>,
-    spending: Option<(Arc<dyn FeedbackLeases>, Arc<dyn SpendLedger>)>,
+    leases: Option<Arc<dyn FeedbackLeases>>,
+    ledger: Arc<dyn SpendLedger>,
     metrics: Vec<Arc<dyn MetricSource>>,
     keeper: BoardKeeper,
     fallback: Option<Arc<FallbackLeaderboards>>,
@@ -203,7 +204,8 @@ impl Common {
             limiter: Arc::new(MemoryRateLimiter::new(clock)),
             sessions: opened.sessions(),
             boards: Arc::new(keeper.clone()),
-            spending: None,
+            leases: None,
+            ledger: opened.shared(),
             metrics: vec![cache, Arc::new(keeper.clone())],
             keeper,
             fallback: None,
@@ -229,7 +231,8 @@ impl Common {
             limiter: Arc::clone(&limiter) as _,
             sessions: Arc::clone(&sessions) as _,
             boards: Arc::clone(&fallback) as _,
-            spending: Some((Arc::clone(&leases) as _, Arc::clone(&ledger) as _)),
+            leases: Some(Arc::clone(&leases) as _),
+            ledger: Arc::clone(&ledger) as _,
             metrics: vec![
                 Arc::new(redis.clone()),
                 cache,
@@ -355,22 +358,66 @@ fn make_folder(config: &Config) -> Result<()> {
     })
 }
 
-/// The model that was asked for; `None` if the authors write the feedback.
-fn model(ai: &Ai) -> Result<Option<Arc<dyn AiProvider>>> {
-    match ai {
-        Ai::Authored { .. } => Ok(None),
-        Ai::Model(settings) if settings.price.is_none() && price_of(&settings.model).is_none() => {
-            let context = format!(
-                "the price of {} is not known: set MEDCARDS_AI_PRICE to dollars per million tokens \
-                 read and written, such as 1.00/5.00, or to free",
-                settings.model
-            );
-            Err(Error::new(ErrorKind::Invalid, "read settings", context))
+/// Who writes feedback, and what that is measured by.
+struct Ai {
+    provider: Arc<dyn AiProvider>,
+    metrics: Vec<Arc<dyn MetricSource>>,
+}
+
+impl Ai {
+    /// The models with all layers around them, or the authors where there is none.
+    fn of(
+        config: &Config,
+        models: Vec<Arc<dyn AiProvider>>,
+        ledger: &Arc<dyn SpendLedger>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let mut models = models.into_iter();
+        let Some(first) = models.next() else {
+            return Ok(Self {
+                provider: Arc::new(AuthoredProvider::new()),
+                metrics: Vec::new(),
+            });
+        };
+        let mut stack = AiStack::builder(first, Arc::clone(ledger), Arc::clone(clock))
+            .with_spend_budget(config.budget);
+        for fallback in models {
+            stack = stack.with_fallback(fallback);
         }
-        Ai::Model(settings) => match settings.dialect {
-            Dialect::Anthropic => anthropic(settings).map(Some),
-            Dialect::OpenAi => openai(settings).map(Some),
-        },
+        let stack = Arc::new(stack.build()?);
+        Ok(Self {
+            provider: Arc::clone(&stack) as _,
+            metrics: vec![stack],
+        })
+    }
+}
+
+/// The models that were asked for, the first one first.
+fn models(config: &Config) -> Result<Vec<Arc<dyn AiProvider>>> {
+    let first = match &config.ai {
+        config::Ai::Authored { .. } => None,
+        config::Ai::Model(settings) => Some((settings, "MEDCARDS_AI_PRICE")),
+    };
+    let second = config.fallback.as_ref();
+    let second = second.map(|settings| (settings, "MEDCARDS_FALLBACK_PRICE"));
+    let models = [first, second].into_iter().flatten();
+    models
+        .map(|(settings, price)| model(settings, price))
+        .collect()
+}
+
+fn model(settings: &ModelSettings, price: &str) -> Result<Arc<dyn AiProvider>> {
+    if settings.price.is_none() && price_of(&settings.model).is_none() {
+        let context = format!(
+            "the price of {} is not known: set {price} to dollars per million tokens read and \
+             written, such as 1.00/5.00, or to free",
+            settings.model
+        );
+        return Err(Error::new(ErrorKind::Invalid, "read settings", context));
+    }
+    match settings.dialect {
+        Dialect::Anthropic => anthropic(settings),
+        Dialect::OpenAi => openai(settings),
     }
 }
 

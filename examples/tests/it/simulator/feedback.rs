@@ -4,7 +4,8 @@ use medcards::ai::{FeedbackPrompt, Prompt, PromptPart, Rejection, Reply, StopRea
 use medcards::case::{Case, CaseVersion};
 use medcards::feedback::FeedbackKey;
 use medcards::providers::FeedbackTemplate;
-use medcards::spend::TokenUsage;
+use medcards::spend::{MicroDollars, TokenUsage};
+use medcards::user::Level;
 use medcards::{CaseId, Timestamp};
 use medcards_examples::deck::deck;
 use medcards_examples::simulator::{Behaviour, Script};
@@ -32,7 +33,7 @@ fn key(case: &Case, chosen: impl IntoIterator<Item = usize>) -> FeedbackKey {
         case_version: case.version,
         chosen: chosen.into_iter().collect(),
         locale: "en".parse().unwrap(),
-        prompt_version: FeedbackTemplate::new().version(),
+        prompt_version: FeedbackTemplate::new().version(Level::default()),
         model: "claude-haiku-4-5".parse().unwrap(),
     }
 }
@@ -65,6 +66,8 @@ fn check(case: &Case, key: &FeedbackKey, text: &str) -> Result<String, Rejection
         text: text.to_owned(),
         stop: StopReason::Complete,
         usage: TokenUsage::default(),
+        model: key.model.clone(),
+        cost: MicroDollars::ZERO,
     };
     FeedbackTemplate::new().check(case, key, &reply)
 }
