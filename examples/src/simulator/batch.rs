@@ -78,6 +78,17 @@ pub(super) struct Batch {
     finished_at: Option<Timestamp>,
     items: Arc<[Item]>,
     script: Arc<Script>,
+    /// What only the dialect of OpenAI has.
+    pub(super) input: Option<Input>,
+}
+
+/// The file that items came from, and what the creator noted with them.
+#[derive(Clone, Debug)]
+pub(super) struct Input {
+    pub(super) file_id: String,
+    pub(super) metadata: serde_json::Value,
+    /// The lines that are no calls, from 1, and why. With any, nothing of the batch is done.
+    pub(super) faults: Vec<(usize, String)>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -97,6 +108,11 @@ impl Batch {
         } else {
             Phase::InProgress
         }
+    }
+
+    /// Whether it ended because its time had run out.
+    pub(super) fn is_expired(&self) -> bool {
+        self.cancelled_at.is_none() && self.end() == self.expires_at
     }
 
     pub(super) fn items(&self) -> &[Item] {
@@ -120,6 +136,13 @@ impl Batch {
             *count += 1;
         }
         tally
+    }
+
+    /// How many items are done by now, whatever came of them.
+    pub(super) fn done(&self, now: Timestamp) -> usize {
+        (0..self.items.len())
+            .take_while(|place| self.done_at(*place) <= now)
+            .count()
     }
 
     /// What became of an item: the same each time it is asked.
@@ -197,6 +220,9 @@ impl Batch {
     }
 
     fn end(&self) -> Timestamp {
+        if self.items.is_empty() {
+            return self.created_at;
+        }
         let mut end = later(self.created_at, self.duration());
         if let Some(finished) = self.finished_at {
             end = end.min(finished);
@@ -297,6 +323,7 @@ impl Shared {
         &self,
         begins: &str,
         calls: Vec<BatchCall>,
+        input: Option<Input>,
     ) -> Result<Batch, Problem> {
         let now = self.now();
         let id = format!("{begins}{}", self.id());
@@ -324,6 +351,7 @@ impl Shared {
             finished_at: None,
             items,
             script,
+            input,
         };
         state.batches.batches.push_back(batch.clone());
         Ok(batch)

@@ -11,6 +11,7 @@ use super::batch::Batches;
 use super::cache::{Cached, PromptCache};
 use super::counts::Counts;
 use super::limit::{Exceeded, Levels, Meters};
+use super::openai::Files;
 use super::reply::{Ask, Reply};
 use super::script::{Behaviour, Script};
 
@@ -39,6 +40,7 @@ pub(super) struct State {
     meters: Meters,
     cache: PromptCache,
     pub(super) batches: Batches,
+    pub(super) files: Files,
     /// What items of batches asked for, to tell repeated ones.
     pub(super) items_seen: HashSet<u64>,
 }
@@ -65,6 +67,7 @@ impl Shared {
             meters: Meters::default(),
             cache: PromptCache::default(),
             batches: Batches::default(),
+            files: Files::default(),
             items_seen: HashSet::new(),
         };
         state.follow(script, clock.monotonic_us());

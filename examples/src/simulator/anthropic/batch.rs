@@ -55,7 +55,7 @@ async fn create(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let body = checked_body(&shared, request).await;
     answer(&shared, CREATE, &headers, || {
         let calls = calls_in(&body?.1, request::version_of(&headers))?;
-        let batch = shared.create_batch(BEGINS, calls)?;
+        let batch = shared.create_batch(BEGINS, calls, None)?;
         Ok(json_response(&batch_json(&batch, &shared, &headers)))
     })
     .await

@@ -1,5 +1,8 @@
-//! The dialect of OpenAI: chat completions and models.
+//! The dialect of OpenAI: chat completions, models, files and batches.
 
+mod batch;
+mod file;
+mod multipart;
 mod request;
 mod wire;
 
@@ -12,6 +15,7 @@ use axum::response::Response;
 use axum::routing::post;
 use serde_json::{Value, json};
 
+pub(super) use self::file::Files;
 use self::wire::OpenAi;
 use super::play::{self, json_response};
 use super::problem::{Problem, check_key, read_body};
@@ -23,7 +27,10 @@ const COMPLETIONS: &str = "POST /v1/chat/completions";
 const MODEL_NAMES: [&str; 2] = ["gpt-simulated", "gpt-simulated-mini"];
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
-    Router::new().route("/v1/chat/completions", post(completions))
+    Router::new()
+        .route("/v1/chat/completions", post(completions))
+        .merge(file::routes())
+        .merge(batch::routes())
 }
 
 pub(super) fn models() -> Response {
@@ -56,6 +63,17 @@ async fn checked_body(shared: &Shared, request: Request) -> Result<Value, Proble
             "the body of the request is not valid JSON: {error}"
         ))
     })
+}
+
+/// Answers a call about a file or a batch.
+async fn answer(
+    shared: &Shared,
+    route: &'static str,
+    headers: &HeaderMap,
+    act: impl FnOnce() -> Result<Response, Problem> + Send,
+) -> Response {
+    let allowed = check_head(shared, headers);
+    play::answer_beside(OpenAi, shared, route, || allowed.and_then(|()| act())).await
 }
 
 fn check_head(shared: &Shared, headers: &HeaderMap) -> Result<(), Problem> {

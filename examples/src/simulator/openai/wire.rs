@@ -134,7 +134,7 @@ pub(super) fn problem_json(problem: &Problem) -> Value {
     })
 }
 
-const fn status_of(kind: ProblemKind) -> StatusCode {
+pub(super) const fn status_of(kind: ProblemKind) -> StatusCode {
     match kind {
         ProblemKind::Authentication => StatusCode::UNAUTHORIZED,
         ProblemKind::Invalid => StatusCode::BAD_REQUEST,

@@ -8,6 +8,8 @@ mod faults;
 mod feedback;
 /// Chat completions.
 mod openai;
+/// Files and batches of OpenAI.
+mod openai_batches;
 /// Steering it over HTTP, and rate limits.
 mod steering;
 
