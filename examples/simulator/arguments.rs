@@ -79,7 +79,7 @@ pub(crate) struct Arguments {
     next: Vec<Behaviour>,
 
     /// The retry-after of rate-limited, in whole seconds [default: 1s]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
     retry_after: Option<Duration>,
 
     /// How long slow-first-byte waits [default: 30s]
@@ -118,7 +118,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SHARE")]
     batch_expired: Option<f64>,
 
-    /// The longest body of a request, in MiB
+    /// The longest body of a request, in MiB; a batch or a file may have eight times as much
     #[arg(long, default_value_t = 32, value_name = "MIB")]
     pub(crate) body_max_mib: usize,
 }
@@ -266,6 +266,15 @@ fn duration(text: &str) -> Result<Duration, String> {
     parsed.ok_or_else(|| "write a whole number and ms, s, m, h or d, such as 400ms".to_owned())
 }
 
+/// A time that a header can say.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wait = duration(text)?;
+    match wait.subsec_nanos() {
+        0 => Ok(wait),
+        _ => Err("it must be whole seconds, such as 2s".to_owned()),
+    }
+}
+
 fn millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }
@@ -311,6 +320,7 @@ mod tests {
             "--next=explode",
             "--first-token=fast",
             "--first-token=1s/",
+            "--retry-after=500ms",
         ] {
             assert!(
                 Arguments::try_parse_from(["simulator", flag]).is_err(),

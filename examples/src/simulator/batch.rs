@@ -19,8 +19,8 @@ pub(super) const ITEMS_MAX: usize = 100_000;
 /// The most batches that are kept; the oldest that ended goes first.
 const BATCHES_MAX: usize = 1_000;
 
-/// The most items that are kept in all batches together, which may take a gigabyte.
-const ITEMS_KEPT_MAX: usize = 1_000_000;
+/// The most items that are kept in all batches together, which may take half a gigabyte.
+const ITEMS_KEPT_MAX: usize = 300_000;
 
 /// How many items are remembered to tell repeated ones.
 const ITEMS_SEEN_MAX: usize = 2_000_000;

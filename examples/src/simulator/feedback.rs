@@ -5,7 +5,7 @@
 
 use fastrand::Rng;
 
-use super::prompt::{CaseAsked, Matter};
+use super::prompt::{CaseAsked, Matter, Verdict};
 use super::script::Behaviour;
 
 /// The words that a feedback has at least and at most, as its prompt asks.
@@ -59,10 +59,9 @@ fn feedback(
     let mut text = Paragraphs([
         about_choice(case, chance),
         pick(
-            if case.chose_right {
-                SPEAKS_FOR
-            } else {
-                SPEAKS_AGAINST
+            match case.verdict {
+                Verdict::Right => SPEAKS_FOR,
+                Verdict::Partly | Verdict::Wrong => SPEAKS_AGAINST,
             },
             chance,
         ),
@@ -136,12 +135,12 @@ fn about_choice(case: &CaseAsked, chance: &mut Rng) -> String {
             but a patient waits for a decision."
             .to_owned();
     }
-    let pattern = if case.chose_right {
-        pick(CHOSE_RIGHT, chance)
-    } else {
-        pick(CHOSE_WRONG, chance)
+    let patterns = match case.verdict {
+        Verdict::Partly => CHOSE_PARTLY,
+        Verdict::Right => CHOSE_RIGHT,
+        Verdict::Wrong => CHOSE_WRONG,
     };
-    pattern.replace("{}", &chosen)
+    pick(patterns, chance).replace("{}", &chosen)
 }
 
 fn about_right(case: &CaseAsked, chance: &mut Rng) -> String {
@@ -205,9 +204,15 @@ const CHOSE_RIGHT: &[&str] = &[
     "With {} you are right. The others tempt because each of them explains some part of the picture.",
 ];
 
+const CHOSE_PARTLY: &[&str] = &[
+    "You chose {}, and a part of the answer is in it. It tempts to stop there, because that part \
+     does fit this story.",
+    "Your choice was {}. Some of it holds, which is why it tempts, but it is not yet the whole answer.",
+];
+
 const SPEAKS_AGAINST: &[&str] = &[
     "Now look at what the case gives you, because some of it does not go with that choice.",
-    "What speaks against it stands in the case itself.",
+    "What tips the balance stands in the case itself.",
     "Yet the findings of this case point elsewhere when you take them together.",
 ];
 
@@ -283,6 +288,7 @@ mod tests {
         for sentences in [
             CHOSE_WRONG,
             CHOSE_RIGHT,
+            CHOSE_PARTLY,
             SPEAKS_AGAINST,
             SPEAKS_FOR,
             QUOTE,

@@ -69,8 +69,11 @@ pub use self::counts::{BatchCounts, Counts};
 pub use self::script::{BatchScript, Behaviour, Limits, Script};
 use self::state::Shared;
 
-/// The longest body of a request by default: a batch of thousands of our prompts.
+/// The longest body of a request by default, which is that of the real Anthropic.
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How many times longer a batch or a file may be, as with the real one: 256 MiB by default.
+const BATCH_BODIES: usize = 8;
 
 /// How a simulator is started.
 #[derive(Clone, Debug)]
@@ -112,7 +115,8 @@ impl SimulatorOptions {
         self
     }
 
-    /// Sets the longest body of a request, in bytes. Default: [`BODY_BYTES_MAX`].
+    /// Sets the longest body of a request, in bytes; a batch or a file may have eight times as much.
+    /// Default: [`BODY_BYTES_MAX`].
     #[must_use]
     pub const fn with_body_bytes_max(mut self, bytes: usize) -> Self {
         self.body_bytes_max = bytes;

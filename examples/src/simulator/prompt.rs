@@ -28,12 +28,22 @@ pub(super) enum Matter {
     Feedback(CaseAsked),
 }
 
+/// What a choice is worth.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Verdict {
+    /// Some of it is right, or all of it and something is missing.
+    Partly,
+    Right,
+    #[default]
+    Wrong,
+}
+
 /// The case in a feedback prompt.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CaseAsked {
     pub(super) right: Vec<String>,
     pub(super) chosen: Vec<String>,
-    pub(super) chose_right: bool,
+    pub(super) verdict: Verdict,
     /// Sentences of the vignette that may be quoted.
     pub(super) findings: Vec<String>,
     /// A number that is nowhere in the case.
@@ -65,6 +75,7 @@ fn read_case(text: &str) -> Option<CaseAsked> {
         .last()?;
     let (story, options) = text.split_at(options_at);
     let mut case = CaseAsked::default();
+    let mut chosen_right = 0;
     for option in options_in(options) {
         let (right, option) = take_mark(&option, "[right] ");
         let (chosen, option) = take_mark(option, "[chosen] ");
@@ -73,12 +84,18 @@ fn read_case(text: &str) -> Option<CaseAsked> {
         }
         if chosen {
             case.chosen.push(option.to_owned());
-            case.chose_right |= right;
         }
+        chosen_right += usize::from(right && chosen);
     }
     if case.right.is_empty() {
         return None;
     }
+    let all_of = case.right.len().max(case.chosen.len());
+    case.verdict = match chosen_right {
+        0 => Verdict::Wrong,
+        count if count == all_of => Verdict::Right,
+        _ => Verdict::Partly,
+    };
     case.findings = findings_in(story);
     case.absent_number = (873..).find(|number| !text.contains(&number.to_string()))?;
     Some(case)
@@ -147,12 +164,27 @@ mod tests {
         };
         assert_eq!(case.right, ["Stop the drug"]);
         assert_eq!(case.chosen, ["Stop the drug", "[odd] thing"]);
-        assert!(case.chose_right);
+        assert_eq!(case.verdict, Verdict::Partly);
         assert_eq!(
             case.findings,
             ["She takes the drug for years", "Potassium was 873 mmol"]
         );
         assert_eq!(case.absent_number, 874);
+    }
+
+    #[test]
+    fn a_choice_is_right_only_if_it_is_all_of_what_is_right() {
+        for (options, verdict) in [
+            ("- [right] [chosen] a\n- b", Verdict::Right),
+            ("- [right] [chosen] a\n- [right] [chosen] b", Verdict::Right),
+            ("- [right] [chosen] a\n- [right] b", Verdict::Partly),
+            ("- [right] [chosen] a\n- [chosen] b", Verdict::Partly),
+            ("- [right] a\n- [chosen] b", Verdict::Wrong),
+            ("- [right] a\n- b", Verdict::Wrong),
+        ] {
+            let case = read_case(&format!("The options:\n{options}")).unwrap();
+            assert_eq!(case.verdict, verdict, "{options}");
+        }
     }
 
     #[test]

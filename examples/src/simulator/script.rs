@@ -187,8 +187,8 @@ pub enum Behaviour {
     MaxTokens,
     /// Status 529, or 503 in the dialect of OpenAI.
     Overloaded,
-    /// An overloaded error in the midst of a stream that began with 200; for a whole reply as
-    /// [`Self::Overloaded`].
+    /// An overloaded error in the midst of a stream that began with 200; a whole reply is overloaded
+    /// from the start.
     OverloadedMidStream,
     /// Status 429 with `retry-after`.
     RateLimited,
@@ -206,7 +206,7 @@ pub enum Behaviour {
     SpendLimit,
     /// The reply stops half-way for long, and then goes on.
     Stall,
-    /// The reply breaks the rules of the prompt in one of the three ways that follow.
+    /// The reply breaks the rules of the prompt: it is too short, names a letter or invents a value.
     Unfit,
     /// The reply names an option by a letter.
     UnfitLetter,

@@ -7,6 +7,7 @@ use fastrand::Rng;
 use medcards::Timestamp;
 use medcards::time::Clock;
 
+use super::BATCH_BODIES;
 use super::batch::Batches;
 use super::cache::{Cached, PromptCache};
 use super::counts::Counts;
@@ -85,6 +86,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The longest body of a batch or a file.
+    pub(super) const fn batch_bytes_max(&self) -> usize {
+        self.body_bytes_max.saturating_mul(BATCH_BODIES)
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -119,13 +125,14 @@ impl Shared {
         let mut chance = chance_of(&script, number);
         let drawn = script.behaviour(&mut chance);
         let behaviour = state.next.pop_front().unwrap_or(drawn);
-        let first_token = script.first_token(&mut chance);
-        let reply = Reply::new(id, ask, behaviour, cached, &script, &mut chance);
         let levels = state.meters.levels(now_us);
         let counts = &mut state.counts;
         counts.under_way += 1;
         counts.most_at_once = counts.most_at_once.max(counts.under_way);
+        // Writing takes longest, and others need not wait for it.
         drop(state);
+        let first_token = script.first_token(&mut chance);
+        let reply = Reply::new(id, ask, behaviour, cached, &script, &mut chance);
         let call = Call {
             shared: Arc::clone(self),
             route,

@@ -52,7 +52,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 
 async fn create(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let headers = request.headers().clone();
-    let body = checked_body(&shared, request).await;
+    let body = checked_body(&shared, request, shared.batch_bytes_max()).await;
     answer(&shared, CREATE, &headers, || {
         let calls = calls_in(&body?.1, request::version_of(&headers))?;
         let batch = shared.create_batch(BEGINS, calls, None)?;

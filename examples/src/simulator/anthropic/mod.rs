@@ -50,7 +50,7 @@ pub(super) async fn not_found(
 }
 
 async fn messages(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let ask = match checked_body(&shared, request).await {
+    let ask = match checked_body(&shared, request, shared.body_bytes_max).await {
         Ok((headers, body)) => request::ask_of(&body, request::version_of(&headers)),
         Err(problem) => Err(problem),
     };
@@ -61,7 +61,7 @@ async fn messages(State(shared): State<Arc<Shared>>, request: Request) -> Respon
 }
 
 async fn count_tokens(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let counted = match checked_body(&shared, request).await {
+    let counted = match checked_body(&shared, request, shared.body_bytes_max).await {
         Ok((_, body)) => request::tokens_in(&body),
         Err(problem) => Err(problem),
     };
@@ -107,10 +107,14 @@ async fn models(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respon
 }
 
 /// The headers and JSON of a request that brings the key and a version.
-async fn checked_body(shared: &Shared, request: Request) -> Result<(HeaderMap, Value), Problem> {
+async fn checked_body(
+    shared: &Shared,
+    request: Request,
+    bytes_max: usize,
+) -> Result<(HeaderMap, Value), Problem> {
     let headers = request.headers().clone();
     check_head(shared, &headers)?;
-    let body = read_body(request, shared.body_bytes_max).await?;
+    let body = read_body(request, bytes_max).await?;
     let body = serde_json::from_slice(&body).map_err(|error| {
         Problem::invalid(format!("The request body is not valid JSON: {error}"))
     })?;

@@ -57,7 +57,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 
 async fn create(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let headers = request.headers().clone();
-    let body = checked_body(&shared, request).await;
+    let body = checked_body(&shared, request, shared.batch_bytes_max()).await;
     answer(&shared, CREATE, &headers, || {
         let (file_id, metadata) = wanted(&body?)?;
         let content = shared.state().files.content(&file_id);

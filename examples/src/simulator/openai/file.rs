@@ -72,7 +72,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 
 async fn upload(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let headers = request.headers().clone();
-    let body = read_body(request, shared.body_bytes_max).await;
+    let body = read_body(request, shared.batch_bytes_max()).await;
     answer(&shared, UPLOAD, &headers, || {
         let file = file_in(&headers, &body?, &shared)?;
         let json = file_json(&file);

@@ -47,7 +47,7 @@ pub(super) fn tell(shared: &Shared, route: &str, problem: &Problem) -> Response 
 }
 
 async fn completions(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let body = checked_body(&shared, request).await;
+    let body = checked_body(&shared, request, shared.body_bytes_max).await;
     match body.and_then(|body| request::ask_of(&body)) {
         Ok(ask) => play::answer(OpenAi, &shared, COMPLETIONS, &ask).await,
         Err(problem) => tell(&shared, COMPLETIONS, &problem),
@@ -55,9 +55,13 @@ async fn completions(State(shared): State<Arc<Shared>>, request: Request) -> Res
 }
 
 /// The JSON of a request that brings the key.
-async fn checked_body(shared: &Shared, request: Request) -> Result<Value, Problem> {
+async fn checked_body(
+    shared: &Shared,
+    request: Request,
+    bytes_max: usize,
+) -> Result<Value, Problem> {
     check_head(shared, request.headers())?;
-    let body = read_body(request, shared.body_bytes_max).await?;
+    let body = read_body(request, bytes_max).await?;
     serde_json::from_slice(&body).map_err(|error| {
         Problem::invalid(format!(
             "the body of the request is not valid JSON: {error}"
