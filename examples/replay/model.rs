@@ -21,7 +21,7 @@ const BYTES_PER_TOKEN: usize = 4;
 const REPLY_TOKENS: std::ops::RangeInclusive<u64> = 150..=220;
 
 const SENTENCES: [&str; 5] = [
-    "The choice is tempting because the complaint fits it at first sight.",
+    "It is tempting because the complaint fits it at first sight.",
     "What speaks against it is how slowly everything began, and that the pulse stayed regular.",
     "The finding that decides is the one that no other disease of this list would explain.",
     "Look again at the order in which things happened and at what was measured on admission.",
@@ -119,6 +119,17 @@ impl ReplayModel {
     }
 }
 
+/// The options of a prompt that have a mark.
+fn marked(prompt: &Prompt, mark: &str) -> String {
+    let lines = prompt.parts.iter().flat_map(|part| part.text().lines());
+    let options = lines.filter(|line| line.starts_with("- [") && line.contains(mark));
+    let texts = options.filter_map(|line| line.rsplit("] ").next());
+    texts
+        .map(|text| format!("“{text}”"))
+        .collect::<Vec<_>>()
+        .join(" and ")
+}
+
 impl fmt::Debug for ReplayModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReplayModel")
@@ -155,11 +166,19 @@ impl AiProvider for ReplayModel {
         let usage = self.usage(&prompt);
         let length = usage.output as usize * BYTES_PER_TOKEN;
         let first = self.digest(&prompt) as usize % SENTENCES.len();
+        // What the check of the template looks for: paragraphs, and the options by their texts.
+        let head = format!(
+            "You chose {}.\n\nWhat is right is {}.\n\n",
+            marked(&prompt, "[chosen] "),
+            marked(&prompt, "[right] ")
+        );
         let sentences = SENTENCES.iter().cycle().skip(first);
-        let deltas = sentences.scan(0, move |written, sentence| {
+        let sentences = sentences.map(|sentence| format!("{sentence} "));
+        let deltas = [head].into_iter().chain(sentences);
+        let deltas = deltas.scan(0, move |written, text| {
             (*written < length).then(|| {
-                *written += sentence.len() + 1;
-                Ok(AiEvent::Delta(format!("{sentence} ")))
+                *written += text.len();
+                Ok(AiEvent::Delta(text))
             })
         });
         let end = Ok(AiEvent::End(ReplyEnd {

@@ -7,9 +7,7 @@ use medcards_tests::redis::RedisServer;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::harness::{
-    Fleet, Model, Mood, SERVERS, SseReader, Student, WORDS, figure, until, uuid_v7,
-};
+use crate::harness::{Fleet, Model, Mood, SERVERS, SseReader, Student, figure, until, uuid_v7};
 
 /// A machine that is busy with all of this is no reason to take Redis for away.
 const PATIENT: [(&str, &str); 1] = [("MEDCARDS_REDIS_PATIENCE", "2s")];
@@ -104,7 +102,7 @@ async fn ten_thousand_cold_requests_of_three_servers_make_one_call() {
         .collect();
 
     assert_eq!(model.calls(), 1);
-    let text = WORDS.concat();
+    let text = model.written();
     for seen in seen {
         let seen = seen.expect("no connection broke");
         assert_eq!((&*seen.text, seen.is_replaced), (&*text, false));
@@ -160,7 +158,7 @@ async fn when_the_server_that_calls_is_killed_one_other_calls_for_all() {
     })
     .await;
     model.release();
-    let text = WORDS.concat();
+    let text = model.written();
     for seen in join_all(callers).await {
         assert_eq!(seen.unwrap().text, text);
     }

@@ -247,13 +247,13 @@ async fn check_tiers(home: Home, dialect: &str) {
     let events = student.feedback_stream(&answer_id).await.rest().await;
     let live = events.last().unwrap().json();
     assert_eq!(live["tier"], "live", "{dialect}: {live}");
-    assert_eq!(live["text"], crate::harness::WORDS.concat(), "{dialect}");
+    assert_eq!(live["text"], model.written(), "{dialect}");
     let cost = live["cost_microdollars"].as_u64().unwrap();
     assert!(cost > 0, "{dialect}: {live}");
     let deltas = events.iter().filter(|event| event.name == "delta").count();
     assert_eq!(
         (deltas, events.len()),
-        (crate::harness::WORDS.len(), deltas + 1),
+        (crate::harness::PIECES, deltas + 1),
         "{dialect}"
     );
 

@@ -14,7 +14,7 @@ pub(crate) use cargo::{cargo, example, workspace};
 pub(crate) use client::{Client, Reply, Student, send, try_send, uuid_v7};
 pub(crate) use fleet::{Fleet, SERVERS, figure, measure};
 pub(crate) use home::{Home, on_each_store};
-pub(crate) use model::{CALL_COST, Model, Mood, WORDS};
+pub(crate) use model::{CALL_COST, Model, Mood, PIECES};
 pub(crate) use processes::{block_until, processes_in};
 pub(crate) use server::{Launch, Server};
 pub(crate) use stream::SseReader;

@@ -1,8 +1,8 @@
 //! A server that speaks as the servers of models do, on a free port of this machine.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -16,12 +16,49 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What it writes, in pieces: long enough to pass for feedback, and without a letter of an option.
-pub(crate) const WORDS: [&str; 3] = [
-    "That choice is tempting because the story begins like it. ",
-    "Look at the findings again: they point to another cause, ",
-    "and the first step follows from that cause rather than from the complaint.",
-];
+/// In how many pieces it writes.
+pub(crate) const PIECES: usize = 3;
+
+/// What it writes: long enough to pass for feedback, with the options that it has to name.
+fn words_for(body: &Bytes) -> [String; PIECES] {
+    let mut prompt = String::new();
+    collect(&serde_json::from_slice(body).unwrap(), &mut prompt);
+    let options = prompt
+        .split_once("The options, in no order:")
+        .map_or("", |(_, options)| options);
+    let marked = |mark: &str| {
+        let lines = options.lines().filter(|line| line.contains(mark));
+        let texts = lines.filter_map(|line| line.rsplit("] ").next());
+        let quoted: Vec<String> = texts.map(|text| format!("“{text}”")).collect();
+        quoted.join(" and ")
+    };
+    [
+        format!(
+            "You chose {}, which is tempting because the story begins like it.\n\n",
+            marked("[chosen] ")
+        ),
+        "Look at the findings again: they point to another cause.\n\n".to_owned(),
+        format!(
+            "What is right is {}: the first step follows from that cause.\n\nAsk what has changed.",
+            marked("[right] ")
+        ),
+    ]
+}
+
+/// All texts of a request, wherever they stand in it.
+fn collect(value: &serde_json::Value, texts: &mut String) {
+    match value {
+        serde_json::Value::String(text) => {
+            texts.push_str(text);
+            texts.push('\n');
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| collect(value, texts)),
+        serde_json::Value::Object(fields) => {
+            fields.values().for_each(|value| collect(value, texts));
+        }
+        _ => {}
+    }
+}
 
 /// The tokens it says it has read and written.
 const TOKENS: (u64, u64) = (400, 150);
@@ -55,6 +92,7 @@ pub(crate) struct Model {
 struct Shared {
     mood: Mood,
     calls: AtomicU64,
+    written: Mutex<String>,
     is_released: watch::Sender<bool>,
 }
 
@@ -63,6 +101,7 @@ impl Model {
         let shared = Arc::new(Shared {
             mood,
             calls: AtomicU64::new(0),
+            written: Mutex::default(),
             is_released: watch::Sender::new(false),
         });
         let app = Router::new()
@@ -85,6 +124,11 @@ impl Model {
         self.shared.is_released.send_replace(true);
     }
 
+    /// What it wrote last, or was about to.
+    pub(crate) fn written(&self) -> String {
+        self.shared.written.lock().unwrap().clone()
+    }
+
     /// How often it was asked.
     pub(crate) fn calls(&self) -> u64 {
         self.shared.calls.load(Ordering::SeqCst)
@@ -98,7 +142,7 @@ impl Drop for Model {
 }
 
 /// Anthropic Messages.
-async fn messages(State(shared): State<Arc<Shared>>) -> Response {
+async fn messages(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let (input, output) = TOKENS;
     let event = |data: serde_json::Value| {
         format!(
@@ -108,7 +152,7 @@ async fn messages(State(shared): State<Arc<Shared>>) -> Response {
     };
     let usage = json!({"input_tokens": input, "output_tokens": 1});
     let head = event(json!({"type": "message_start", "message": {"usage": usage}}));
-    let words = WORDS.map(|text| {
+    let words = shared.words_for(&body).map(|text| {
         let delta = json!({"type": "text_delta", "text": text});
         event(json!({"type": "content_block_delta", "index": 0, "delta": delta}))
     });
@@ -120,10 +164,10 @@ async fn messages(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 /// Chat completions of OpenAI.
-async fn completions(State(shared): State<Arc<Shared>>) -> Response {
+async fn completions(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let (input, output) = TOKENS;
     let event = |data: serde_json::Value| format!("data: {data}\n\n");
-    let words = WORDS.map(|text| {
+    let words = shared.words_for(&body).map(|text| {
         event(json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]}))
     });
     let stop = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
@@ -133,7 +177,13 @@ async fn completions(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 impl Shared {
-    fn answer(&self, head: String, words: [String; WORDS.len()], tail: String) -> Response {
+    fn words_for(&self, body: &Bytes) -> [String; PIECES] {
+        let words = words_for(body);
+        *self.written.lock().unwrap() = words.concat();
+        words
+    }
+
+    fn answer(&self, head: String, words: [String; PIECES], tail: String) -> Response {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let pieces = match self.mood {
             Mood::Fails => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
