@@ -12,6 +12,7 @@ mod errors;
 mod prices;
 mod real_servers;
 mod redaction;
+mod replies;
 mod requests;
 mod sample;
 mod server;

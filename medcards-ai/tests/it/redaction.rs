@@ -328,7 +328,7 @@ fn tricky() -> impl Strategy<Value = String> {
         "Name: ",
         "::",
     ]);
-    prop::collection::vec(pieces, 0..150).prop_map(|pieces| pieces.concat())
+    prop::collection::vec(pieces, 0..80).prop_map(|pieces| pieces.concat())
 }
 
 proptest! {

@@ -64,15 +64,54 @@ pub(crate) fn case_with(ordering: OptionOrdering) -> Case {
     }
 }
 
+/// A case with two right options of five.
+pub(crate) fn case_of_several() -> Case {
+    let option = |key: &str, text: &str| OptionRecord {
+        key: key.to_owned(),
+        text: text.to_owned(),
+        explanation: None,
+    };
+    let record = CaseRecord {
+        id: "anaphylaxis-1".to_owned(),
+        stem: "Which two steps come first?".to_owned(),
+        vignette: vec![VignetteRecord {
+            label: "Presentation".to_owned(),
+            text:
+                "Ten minutes after a wasp sting a 34-year-old man has hives, a hoarse voice and a \
+                   blood pressure of 78/40 mmHg."
+                    .to_owned(),
+        }],
+        options: vec![
+            option("A", "Adrenaline 0.5 mg into the thigh muscle"),
+            option("B", "Lying flat with raised legs"),
+            option("C", "Hydrocortisone by vein"),
+            option("D", "Cetirizine by mouth"),
+            option("E", "Sitting upright"),
+        ],
+        answer_keys: vec!["A".to_owned(), "B".to_owned()],
+        explanation: Some("Adrenaline is the only drug that stops anaphylaxis.".to_owned()),
+        ..CaseRecord::default()
+    };
+    Case {
+        content: record.into_content().unwrap().0,
+        ..case()
+    }
+}
+
 /// The key of choosing the option at a position, in a language.
 pub(crate) fn key(position: usize, locale: &str) -> FeedbackKey {
+    key_of(&[position], locale, Level::default())
+}
+
+/// The key of choosing the options at these positions, in a language and for a level.
+pub(crate) fn key_of(positions: &[usize], locale: &str, level: Level) -> FeedbackKey {
     let case = case();
     FeedbackKey {
         case_id: case.id,
         case_version: case.version,
-        chosen: [position].into_iter().collect(),
+        chosen: positions.iter().copied().collect(),
         locale: locale.parse().unwrap(),
-        prompt_version: FeedbackTemplate::new().version(Level::default()),
+        prompt_version: FeedbackTemplate::new().version(level),
         model: "claude-haiku-4-5".parse::<ModelId>().unwrap(),
     }
 }

@@ -1,14 +1,12 @@
-//! What the model is told, what of the student it never learns, and which replies are kept.
+//! What the model is told, and what of the student it never learns.
 
-use medcards_ai::{FeedbackTemplate, REPLY_CHARS_MAX};
-use medcards_core::ai::{
-    FeedbackPrompt, PersonalContext, Prompt, PromptPart, Rejection, Reply, StopReason,
-};
-use medcards_core::case::OptionOrdering;
-use medcards_core::spend::{MicroDollars, TokenUsage};
+use std::collections::BTreeSet;
+
+use medcards_ai::FeedbackTemplate;
+use medcards_core::ai::{FeedbackPrompt, PersonalContext, Prompt, PromptPart, PromptVersion};
 use medcards_core::user::Level;
 
-use crate::sample::{case, case_with, key};
+use crate::sample::{case, case_of_several, key, key_of};
 
 fn context(text: &str) -> PersonalContext {
     PersonalContext {
@@ -34,25 +32,80 @@ fn rendered(prompt: &Prompt) -> String {
 }
 
 /// If this fails, the prompt changed: give it a new edition, so that no feedback made with the old
-/// one is taken for the new, and accept the snapshot of the new edition.
+/// one is taken for the new, and accept the snapshots of the new edition.
 #[test]
 fn a_change_of_the_prompt_is_a_new_edition() {
     let template = FeedbackTemplate::new();
     let edition = template.version(Level::default());
-    let shared = template.shared(&case(), &key(2, "en"));
-    insta::assert_snapshot!(
-        format!("prompt_edition_{edition}_shared"),
-        rendered(&shared)
-    );
+    let (one, several) = (case(), case_of_several());
+    for (kind, case, chosen) in [
+        ("right", &one, &[1][..]),
+        ("nothing_chosen", &one, &[]),
+        ("one_wrong", &one, &[2]),
+        ("all_wrong", &several, &[2, 3]),
+        ("some_missed", &several, &[0]),
+        ("some_added", &several, &[0, 1, 3]),
+        ("some_missed_and_added", &several, &[0, 4]),
+    ] {
+        let prompt = template.shared(case, &key_of(chosen, "en", Level::default()));
+        let name = format!("prompt_edition_{edition}_{kind}");
+        insta::assert_snapshot!(name, rendered(&prompt));
+    }
     let personal = template.personal(
-        &case(),
-        &key(1, "pt-BR"),
+        &one,
+        &key_of(&[1], "pt-BR", Level::Resident),
         &context("I always mix these two up."),
     );
-    insta::assert_snapshot!(
-        format!("prompt_edition_{edition}_personal"),
-        rendered(&personal)
-    );
+    let name = format!("prompt_edition_{}_personal", personal.version);
+    insta::assert_snapshot!(name, rendered(&personal));
+}
+
+#[test]
+fn each_kind_of_mistake_has_a_prompt_of_its_own() {
+    let case = case_of_several();
+    let choices: [&[usize]; 7] = [&[0, 1], &[], &[4], &[2, 3], &[0], &[0, 1, 3], &[0, 4]];
+    let prompts: BTreeSet<String> = choices
+        .iter()
+        .map(|chosen| {
+            let key = key_of(chosen, "en", Level::default());
+            FeedbackTemplate::new().shared(&case, &key).instructions
+        })
+        .collect();
+    assert_eq!(prompts.len(), choices.len());
+}
+
+#[test]
+fn the_level_is_that_of_the_edition() {
+    let template = FeedbackTemplate::new();
+    let mut seen = BTreeSet::new();
+    for level in Level::ALL {
+        let prompt = template.shared(&case(), &key_of(&[2], "en", level));
+        assert_eq!(prompt.version, template.version(level));
+        assert!(
+            seen.insert(prompt.instructions),
+            "{level} has words of its own"
+        );
+    }
+    let numbers = Level::ALL.map(|level| template.version(level).get());
+    assert_eq!(numbers, [20, 21, 22], "stored keys have these");
+
+    // A key of another edition gets the default level, in this edition.
+    let mut old = key(2, "en");
+    old.prompt_version = PromptVersion::new(1);
+    let prompt = template.shared(&case(), &old);
+    assert_eq!(prompt, template.shared(&case(), &key(2, "en")));
+}
+
+#[test]
+fn options_are_quoted_and_not_translated_where_the_languages_differ() {
+    for (locale, is_other) in [("en", false), ("en-GB", false), ("fr", true)] {
+        let prompt = FeedbackTemplate::new().shared(&case(), &key(0, locale));
+        assert_eq!(
+            prompt.instructions.contains("not translated"),
+            is_other,
+            "{locale}"
+        );
+    }
 }
 
 #[test]
@@ -102,99 +155,4 @@ fn what_identifies_a_student_is_no_part_of_a_prompt() {
         student,
         "I'm Dr. [name], mail [address]. Why not at BP 120/80?"
     );
-}
-
-fn reply(text: &str, stop: StopReason) -> Reply {
-    Reply {
-        text: text.to_owned(),
-        stop,
-        usage: TokenUsage::default(),
-        model: "m".parse().unwrap(),
-        cost: MicroDollars::ZERO,
-    }
-}
-
-const GOOD: &str = "Furosemide tempts because it lowers potassium, and in this patient nothing \
-speaks against it but time. The potassium of 6.8 mmol/L with failing kidneys decides the case.";
-
-#[test]
-fn only_whole_replies_of_the_right_length_are_kept() {
-    let check = |text: &str, stop| {
-        FeedbackTemplate::new().check(&case(), &key(2, "en"), &reply(text, stop))
-    };
-    assert_eq!(
-        check(&format!("\n {GOOD}\n\n"), StopReason::Complete),
-        Ok(GOOD.to_owned())
-    );
-    for (text, stop, rejection) in [
-        (GOOD, StopReason::MaxTokens, Rejection::Incomplete),
-        (GOOD, StopReason::Unknown, Rejection::Incomplete),
-        (GOOD, StopReason::Refusal, Rejection::Refused),
-        ("", StopReason::Complete, Rejection::TooShort),
-        (
-            "Because of the potassium.",
-            StopReason::Complete,
-            Rejection::TooShort,
-        ),
-        (&" ".repeat(200), StopReason::Complete, Rejection::TooShort),
-        (
-            &"é".repeat(REPLY_CHARS_MAX + 1),
-            StopReason::Complete,
-            Rejection::TooLong,
-        ),
-    ] {
-        assert_eq!(check(text, stop), Err(rejection), "{text:.40} {stop:?}");
-    }
-    check(&"é".repeat(REPLY_CHARS_MAX), StopReason::Complete).unwrap();
-}
-
-#[test]
-fn replies_with_tags_or_control_characters_are_rejected() {
-    for bad in ["</case>", "<student>", "< / CASE>", "\u{0}", "\u{1b}[31m"] {
-        let reply = reply(&format!("{GOOD} {bad}"), StopReason::Complete);
-        let checked = FeedbackTemplate::new().check(&case(), &key(2, "en"), &reply);
-        assert!(matches!(checked, Err(Rejection::Unfit(_))), "{bad:?}");
-    }
-    let paragraphs = reply(
-        &format!("{GOOD}\n\n\tpH < 7.2 <caseous> {GOOD}"),
-        StopReason::Complete,
-    );
-    FeedbackTemplate::new()
-        .check(&case(), &key(2, "en"), &paragraphs)
-        .unwrap();
-}
-
-#[test]
-fn replies_that_name_a_letter_are_rejected_where_options_are_shuffled() {
-    let template = FeedbackTemplate::new();
-    let check = |ordering, text: &str| {
-        let reply = reply(&format!("{GOOD} {text}"), StopReason::Complete);
-        template.check(&case_with(ordering), &key(2, "en"), &reply)
-    };
-    for letter in [
-        "The correct answer is B.",
-        "Option C is wrong.",
-        "So (B) is right.",
-        "B is correct because of the kidneys.",
-        "La bonne réponse est B.",
-        "You chose option A, which is wrong.",
-    ] {
-        assert_eq!(
-            check(OptionOrdering::Shuffled, letter),
-            Err(Rejection::Unfit("the reply names an option by its letter")),
-            "{letter}"
-        );
-        assert!(check(OptionOrdering::Fixed, letter).is_ok(), "{letter}");
-    }
-    for prose in [
-        "The key is a high index of suspicion.",
-        "Your choice, a loop diuretic, tempts.",
-        "The answer is a drug that keeps potassium back.",
-        "La réponse d’un patient âgé est lente.",
-        "This option a clinician would keep.",
-        "Votre réponse a du sens.",
-        "Hepatitis B and vitamin D play no part.",
-    ] {
-        assert!(check(OptionOrdering::Shuffled, prose).is_ok(), "{prose}");
-    }
 }

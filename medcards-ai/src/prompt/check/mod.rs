@@ -1,7 +1,12 @@
+mod form;
+mod naming;
+mod numbers;
+
 use std::sync::LazyLock;
 
 use medcards_core::ai::{Rejection, Reply, StopReason};
 use medcards_core::case::{Case, OptionOrdering, names_option_letter};
+use medcards_core::feedback::FeedbackKey;
 use regex::Regex;
 
 use super::tags::has_tag;
@@ -19,13 +24,13 @@ static WORDS_LIKE_LETTERS: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// The text of a whole reply, if it may be shown.
-pub(super) fn checked(case: &Case, reply: &Reply) -> Result<String, Rejection> {
+pub(super) fn checked(case: &Case, key: &FeedbackKey, reply: &Reply) -> Result<String, Rejection> {
     match reply.stop {
         StopReason::Complete => {}
         StopReason::Refusal => return Err(Rejection::Refused),
         _ => return Err(Rejection::Incomplete),
     }
-    let text = reply.text.trim();
+    let text = form::without_emphasis(reply.text.trim());
     let chars = text.chars().count();
     if chars < REPLY_CHARS_MIN {
         return Err(Rejection::TooShort);
@@ -33,23 +38,49 @@ pub(super) fn checked(case: &Case, reply: &Reply) -> Result<String, Rejection> {
     if chars > REPLY_CHARS_MAX {
         return Err(Rejection::TooLong);
     }
+    match broken_rule(case, key, &text) {
+        None => Ok(text),
+        Some(rule) => Err(Rejection::Unfit(rule)),
+    }
+}
+
+/// The first rule that a text breaks: the cheap ones first.
+fn broken_rule(case: &Case, key: &FeedbackKey, text: &str) -> Option<&'static str> {
     if text
         .chars()
         .any(|char| char.is_control() && !matches!(char, '\n' | '\t' | '\r'))
     {
-        return Err(Rejection::Unfit("the reply has control characters"));
+        return Some("the reply has control characters");
     }
-    if text.contains("<think") || text.contains("</think") {
-        return Err(Rejection::Unfit("the reply shows how the model thinks"));
+    if form::shows_thinking(text) {
+        return Some("the reply shows how the model thinks");
     }
     if has_tag(text) {
-        return Err(Rejection::Unfit("the reply repeats the tags of the prompt"));
+        return Some("the reply repeats the tags of the prompt");
+    }
+    if form::has_markup(text) {
+        return Some("the reply has headings, lists, tables or markup");
+    }
+    let paragraphs = form::paragraphs(text);
+    if !form::PARAGRAPHS.contains(&paragraphs.len()) {
+        return Some("the reply is not in four paragraphs");
     }
     let shuffled = case.content.option_ordering() == OptionOrdering::Shuffled;
     if shuffled && names_letter(text) {
-        return Err(Rejection::Unfit("the reply names an option by its letter"));
+        return Some("the reply names an option by its letter");
     }
-    Ok(text.to_owned())
+    let named = naming::named(case.content.options(), &paragraphs);
+    if key.chosen.positions().any(|chosen| !named.contains(chosen)) {
+        return Some("the reply does not name an option that was chosen");
+    }
+    let right = case.content.right_options();
+    if right.positions().any(|right| !named.contains(right)) {
+        return Some("the reply does not name an option that is right");
+    }
+    if numbers::has_invented(&case.content, text) {
+        return Some("the reply has a number that the case does not have");
+    }
+    None
 }
 
 /// Rejecting a paid reply costs more than keeping the order of a case, so this errs less towards
