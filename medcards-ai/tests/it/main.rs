@@ -9,6 +9,7 @@
 mod authored;
 mod configuration;
 mod errors;
+mod layers;
 mod prices;
 mod real_servers;
 mod redaction;

@@ -103,10 +103,10 @@ pub enum CallVerdict {
 
 /// The decisions of a circuit breaker, as plain data: which calls pass, given how others ended.
 ///
-/// Closed, it opens once the share of failures among the last calls is too large. Open, it lets
-/// nothing pass until its pause is over. Half-open, it lets some calls probe: it closes once enough
-/// succeed, and opens for twice as long when one fails. A call that ends without a verdict gives its
-/// place back, and one that passed before the last change decides nothing.
+/// Closed, it opens with a failure that makes the share of failures among the last calls too large.
+/// Open, it lets nothing pass until its pause is over. Half-open, it lets some calls probe: it closes
+/// once enough succeed, and opens for twice as long when one fails. A call that ends without a
+/// verdict gives its place back, and one that passed before the last change decides nothing.
 ///
 /// Each [`Passage`] is to be given back once with [`Self::record`].
 #[derive(Clone, Debug)]
@@ -205,7 +205,9 @@ impl Breaker {
                 *len = (*len + 1).min(self.config.window);
                 let failures = (*results & (u64::MAX >> (64 - *len))).count_ones();
                 let is_too_much = failures * 100 >= *len * self.config.failure_percent;
-                if *len >= self.config.calls_min && failures > 0 && is_too_much {
+                // No success opens it, even if it completes the least count.
+                let has_failed = verdict == CallVerdict::Failure;
+                if has_failed && is_too_much && *len >= self.config.calls_min {
                     self.open(now_us);
                 }
             }
@@ -296,6 +298,16 @@ mod tests {
         assert_eq!(breaker.state(0), BreakerState::Open);
         let rest = breaker.pass(SECOND).unwrap_err().retry_after;
         assert_eq!(rest, Some(Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn no_success_opens_it() {
+        let mut breaker = breaker();
+        (0..4).for_each(|_| call(&mut breaker, CallVerdict::Failure, 0));
+        (0..2).for_each(|_| call(&mut breaker, CallVerdict::Success, 0));
+        assert_eq!(breaker.state(0), BreakerState::Closed);
+        call(&mut breaker, CallVerdict::Failure, 0);
+        assert_eq!(breaker.state(0), BreakerState::Open);
     }
 
     #[test]

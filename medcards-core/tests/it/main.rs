@@ -1,5 +1,7 @@
 //! The tests of this crate, in one binary.
 
+// The circuit breaker against a model of it.
+mod breaker;
 // The conformance suite on the backends in memory.
 mod conformance;
 // The doubles that other tests rely on.
