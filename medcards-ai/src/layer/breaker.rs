@@ -118,10 +118,9 @@ impl Drop for Call {
 impl Watch for Call {
     fn see(&mut self, event: &mut Event) {
         match event {
-            Some(Ok(AiEvent::End(_))) => self.end(CallVerdict::Success),
-            Some(Ok(_)) => {}
-            Some(Err(failure)) => self.end(verdict(failure)),
-            None => self.end(CallVerdict::Failure),
+            Ok(AiEvent::End(_)) => self.end(CallVerdict::Success),
+            Ok(_) => {}
+            Err(failure) => self.end(verdict(failure)),
         }
     }
 }

@@ -133,7 +133,7 @@ struct Place(Option<OwnedSemaphorePermit>);
 
 impl Watch for Place {
     fn see(&mut self, event: &mut Event) {
-        if !matches!(event, Some(Ok(AiEvent::Delta(_)))) {
+        if !matches!(event, Ok(AiEvent::Delta(_))) {
             self.0 = None;
         }
     }

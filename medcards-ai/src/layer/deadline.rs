@@ -14,6 +14,7 @@ use medcards_core::{Error, ErrorKind};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::after;
+use super::watched::broke_off;
 use crate::http::ASK;
 
 /// How long a reply may take.
@@ -46,7 +47,8 @@ impl Default for DeadlineConfig {
 ///
 /// The failure is a [`ErrorKind::Timeout`], and what it is billed at is unknown: the provider may
 /// have been at work. It counts the time of the provider alone, so it stands within everything that
-/// waits for a turn. The time that a caller takes to read counts in the total only.
+/// waits for a turn. The time that a caller takes to read counts in the total only. A reply that
+/// breaks off without an end, as none should, fails here too.
 pub struct Deadline<P> {
     provider: P,
     config: DeadlineConfig,
@@ -156,7 +158,7 @@ impl Stream for TimedStream {
             }
             Poll::Ready(last) => {
                 this.stream = None;
-                Poll::Ready(last)
+                Poll::Ready(Some(last.unwrap_or_else(|| Err(broke_off()))))
             }
             Poll::Pending if this.due.as_mut().poll(context).is_pending() => Poll::Pending,
             Poll::Pending if Instant::now() >= this.ends_at => {

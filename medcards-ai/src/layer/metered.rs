@@ -231,7 +231,7 @@ impl Call {
 impl Watch for Call {
     fn see(&mut self, event: &mut Event) {
         match event {
-            Some(Ok(AiEvent::End(end))) => {
+            Ok(AiEvent::End(end)) => {
                 self.is_over = true;
                 let other = (end.model != self.model)
                     .then(|| self.counts.of(&end.model, self.purpose))
@@ -240,16 +240,12 @@ impl Watch for Call {
                 figures.end(end);
                 figures.whole.record(self.began.elapsed());
             }
-            Some(Ok(_)) if self.has_words => {}
-            Some(Ok(_)) => {
+            Ok(_) if self.has_words => {}
+            Ok(_) => {
                 self.has_words = true;
                 self.figures.first_word.record(self.began.elapsed());
             }
-            Some(Err(failure)) => self.fail(failure),
-            None => {
-                self.is_over = true;
-                self.figures.count(Outcome::Failed);
-            }
+            Err(failure) => self.fail(failure),
         }
     }
 }

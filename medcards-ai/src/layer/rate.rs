@@ -207,13 +207,12 @@ impl Drop for Turn {
 impl Watch for Turn {
     fn see(&mut self, event: &mut Event) {
         match event {
-            Some(Ok(AiEvent::End(_))) => {
+            Ok(AiEvent::End(_)) => {
                 lock(&self.turns).refusals = 0;
                 self.end();
             }
-            Some(Ok(_)) => {}
-            Some(Err(failure)) => self.fail(failure),
-            None => self.end(),
+            Ok(_) => {}
+            Err(failure) => self.fail(failure),
         }
     }
 }

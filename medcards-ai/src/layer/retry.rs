@@ -162,7 +162,7 @@ struct Account {
 
 impl Watch for Account {
     fn see(&mut self, event: &mut Event) {
-        if matches!(event, Some(Ok(AiEvent::End(_)))) {
+        if matches!(event, Ok(AiEvent::End(_))) {
             lock(&self.shared.budget).succeed();
         }
         self.spent.add_to(event);

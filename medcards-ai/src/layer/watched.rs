@@ -8,8 +8,8 @@ use medcards_core::{Error, ErrorKind};
 
 use crate::http::ASK;
 
-/// An event of a reply; `None` where it broke off without an end.
-pub(super) type Event = Option<Result<AiEvent, AiFailure>>;
+/// An event of a reply.
+pub(super) type Event = Result<AiEvent, AiFailure>;
 
 /// Sees each event of a reply before the caller does, and may change it.
 ///
@@ -18,7 +18,7 @@ pub(super) trait Watch: Send + Unpin + 'static {
     fn see(&mut self, event: &mut Event);
 }
 
-/// A reply that is watched until it ends.
+/// A reply that is watched until it ends. One that breaks off without an end fails.
 pub(super) struct Watched<W> {
     stream: Option<AiStream>,
     watch: W,
@@ -39,12 +39,13 @@ impl<W: Watch> Stream for Watched<W> {
         let Some(reply) = stream else {
             return Poll::Ready(None);
         };
-        let mut event = ready!(reply.poll_next_unpin(context));
-        if !matches!(event, Some(Ok(AiEvent::Delta(_)))) {
+        let event = ready!(reply.poll_next_unpin(context));
+        let mut event = event.unwrap_or_else(|| Err(broke_off()));
+        if !matches!(event, Ok(AiEvent::Delta(_))) {
             *stream = None;
         }
         watch.see(&mut event);
-        Poll::Ready(event)
+        Poll::Ready(Some(event))
     }
 }
 
@@ -68,7 +69,7 @@ pub(super) async fn ask_until_first_event(
 }
 
 /// The failure that a stream without an end is.
-fn broke_off() -> AiFailure {
+pub(super) fn broke_off() -> AiFailure {
     AiFailure::unknown(Error::new(
         ErrorKind::Corrupt,
         ASK,
@@ -118,17 +119,11 @@ impl Spent {
             return;
         }
         match event {
-            Some(Ok(AiEvent::End(end))) => end.cost += self.before,
-            Some(Ok(_)) => {}
-            Some(Err(failure)) => {
+            Ok(AiEvent::End(end)) => end.cost += self.before,
+            Ok(_) => {}
+            Err(failure) => {
                 let cost = self.before + self.tariff.cost(failure.billed);
                 failure.billed = Billed::Booked(cost);
-            }
-            None => {
-                let mut failure = broke_off();
-                let cost = self.before + self.tariff.cost(failure.billed);
-                failure.billed = Billed::Booked(cost);
-                *event = Some(Err(failure));
             }
         }
     }
