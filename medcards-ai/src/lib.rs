@@ -43,6 +43,13 @@
 //! A server that never tells tokens is billed at the most that the bytes can be: one token for each
 //! byte of the prompt and of the reply.
 //!
+//! # Batches
+//!
+//! Through [`batches`](medcards_core::ai::AiProvider::batches) an [`AnthropicProvider`] hands in
+//! Message Batches, at half the price. A batch is checked before it is sent, against
+//! [`ANTHROPIC_BATCH_LEN_MAX`] and [`ANTHROPIC_BATCH_BYTES_MAX`]; it is built in memory, so a
+//! smaller one is kinder. What an item ended with but a reply is billed at nothing.
+//!
 //! # Certificates
 //!
 //! Servers are checked against the certificates of the system. Where it has none, or the server has
@@ -56,6 +63,7 @@ mod anthropic;
 mod authored;
 mod openai;
 
+mod batch;
 mod price;
 mod prompt;
 mod turn;
@@ -64,8 +72,12 @@ pub mod layer;
 
 mod http;
 
-pub use anthropic::{AnthropicAuth, AnthropicBuilder, AnthropicProvider};
+pub use anthropic::{
+    ANTHROPIC_BATCH_BYTES_MAX, ANTHROPIC_BATCH_LEN_MAX, AnthropicAuth, AnthropicBuilder,
+    AnthropicProvider,
+};
 pub use authored::AuthoredProvider;
+pub use batch::BATCH_RESULT_BYTES_MAX;
 pub use http::{EVENT_BYTES_MAX, REPLY_BYTES_MAX, RETRY_AFTER_MAX, Timeouts};
 pub use layer::AiStack;
 pub use openai::{OpenAiBuilder, OpenAiProvider, TokenLimitField};

@@ -1,19 +1,26 @@
 //! Anthropic Messages, and servers that speak it.
 
+mod batch;
+mod batch_wire;
 mod stream;
 mod wire;
+
+pub use batch::{ANTHROPIC_BATCH_BYTES_MAX, ANTHROPIC_BATCH_LEN_MAX};
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use medcards_core::Result;
-use medcards_core::ai::{AiCapability, AiFailure, AiProvider, AiRequest, AiStream, ModelId};
+use medcards_core::ai::{
+    AiBatches, AiCapability, AiFailure, AiProvider, AiRequest, AiStream, ModelId,
+};
 use medcards_core::spend::Price;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use secrecy::SecretString;
 
+use self::batch::MessageBatches;
 use self::stream::MessageDecoder;
 use crate::http::{self, Bill, Endpoint, ServerOptions, Timeouts};
 use crate::price;
@@ -40,6 +47,7 @@ pub enum AnthropicAuth {
 #[derive(Clone)]
 pub struct AnthropicProvider {
     shared: Arc<Shared>,
+    batches: Arc<MessageBatches>,
 }
 
 struct Shared {
@@ -106,9 +114,13 @@ impl AiProvider for AnthropicProvider {
         } = &*self.shared;
         let body = wire::request_body(model, &prompt, *streaming).map_err(AiFailure::free)?;
         let decoder = MessageDecoder::new(prompt.len_bytes());
-        let response = endpoint.post(body).await?;
+        let response = endpoint.ask(body).await?;
         let bill = Bill::new(model, self.shared.price);
         http::read_reply(response, endpoint.timeouts(), decoder, bill).await
+    }
+
+    fn batches(&self) -> Option<&dyn AiBatches> {
+        Some(&*self.batches)
     }
 }
 
@@ -196,14 +208,14 @@ impl AnthropicBuilder {
         }
         let endpoint = Endpoint::new(&self.options, BASE_URL, messages_path, headers)?;
         let streaming = self.options.streaming;
-        Ok(AnthropicProvider {
-            shared: Arc::new(Shared {
-                endpoint,
-                model,
-                price,
-                streaming,
-            }),
-        })
+        let shared = Arc::new(Shared {
+            endpoint,
+            model,
+            price,
+            streaming,
+        });
+        let batches = Arc::new(MessageBatches::new(Arc::clone(&shared)));
+        Ok(AnthropicProvider { shared, batches })
     }
 }
 

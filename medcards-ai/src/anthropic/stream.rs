@@ -47,6 +47,26 @@ impl MessageDecoder {
         }
     }
 
+    /// Takes a whole message.
+    pub(super) fn message(&mut self, message: WholeMessage) -> Result<WholeReply, AiFailure> {
+        self.usage.update(message.usage.unwrap_or_default());
+        if let Some(error) = message.error {
+            return Err(failure_within_reply(&error, self.billed_as_told()));
+        }
+        let mut text = String::new();
+        for block in message.content.unwrap_or_default() {
+            if let Step::Delta(piece) = self.delta(block) {
+                text.push_str(&piece);
+            }
+        }
+        let stop = stop_reason(message.stop_reason.as_deref());
+        Ok(WholeReply {
+            text,
+            stop,
+            usage: self.usage(),
+        })
+    }
+
     fn usage(&self) -> TokenUsage {
         self.usage
             .or_bound(usage_bound(self.prompt_bytes, self.reply_bytes))
@@ -101,24 +121,8 @@ impl Decode for MessageDecoder {
     }
 
     fn whole(&mut self, body: &[u8]) -> Result<WholeReply, AiFailure> {
-        let message: WholeMessage =
-            serde_json::from_slice(body).map_err(|source| self.unreadable(source))?;
-        self.usage.update(message.usage.unwrap_or_default());
-        if let Some(error) = message.error {
-            return Err(failure_within_reply(&error, self.billed_as_told()));
-        }
-        let mut text = String::new();
-        for block in message.content.unwrap_or_default() {
-            if let Step::Delta(piece) = self.delta(block) {
-                text.push_str(&piece);
-            }
-        }
-        let stop = stop_reason(message.stop_reason.as_deref());
-        Ok(WholeReply {
-            text,
-            stop,
-            usage: self.usage(),
-        })
+        let message = serde_json::from_slice(body).map_err(|source| self.unreadable(source))?;
+        self.message(message)
     }
 
     fn billed(&self) -> Billed {

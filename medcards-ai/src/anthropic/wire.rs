@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::http::{ASK, ApiError};
 use crate::turn::{Turn, turns};
 
+/// What is asked of a model: a body, or an item of a batch.
 #[derive(Serialize)]
-struct Request<'a> {
+pub(super) struct Request<'a> {
     model: &'a ModelId,
     max_tokens: u32,
     system: &'a str,
     messages: Vec<Message>,
-    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -42,16 +44,28 @@ impl Message {
     }
 }
 
-/// The body that asks for a reply: each part of the prompt is a block of its own.
+impl<'a> Request<'a> {
+    /// Each part of the prompt is a block of its own. An item of a batch is no stream, nor is it
+    /// none.
+    pub(super) fn new(
+        model: &'a ModelId,
+        prompt: &'a Prompt,
+        stream: Option<bool>,
+    ) -> Result<Self> {
+        let messages = turns(&prompt.parts)?.into_iter().map(Message::of);
+        Ok(Self {
+            model,
+            max_tokens: prompt.output_tokens_max,
+            system: &prompt.instructions,
+            messages: messages.collect(),
+            stream,
+        })
+    }
+}
+
+/// The body that asks for a reply.
 pub(super) fn request_body(model: &ModelId, prompt: &Prompt, stream: bool) -> Result<Vec<u8>> {
-    let messages = turns(&prompt.parts)?.into_iter().map(Message::of);
-    let request = Request {
-        model,
-        max_tokens: prompt.output_tokens_max,
-        system: &prompt.instructions,
-        messages: messages.collect(),
-        stream,
-    };
+    let request = Request::new(model, prompt, Some(stream))?;
     serde_json::to_vec(&request).map_err(|source| {
         Error::new(
             ErrorKind::Unexpected,

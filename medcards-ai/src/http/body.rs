@@ -21,38 +21,56 @@ pub const REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Events carry a few words each; some servers send a block of text, which is some kilobytes.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 
-/// Reads a body piece by piece, within the time between two pieces and the most bytes of a reply.
-pub(super) fn pieces(
-    response: Response,
-    between_bytes: Duration,
-) -> BoxStream<'static, Result<Bytes>> {
-    let next = move |(mut response, total): (Response, usize)| async move {
+/// The limits within which a body is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// What errors call the operation.
+    pub(crate) operation: &'static str,
+    /// The longest wait for the next piece.
+    pub(crate) between_bytes: Duration,
+    /// The most bytes.
+    pub(crate) bytes_max: u64,
+}
+
+impl Reading {
+    /// Reads a reply of a model.
+    pub(crate) const fn reply(between_bytes: Duration) -> Self {
+        Self {
+            operation: ASK,
+            between_bytes,
+            bytes_max: REPLY_BYTES_MAX as u64,
+        }
+    }
+}
+
+/// Reads a body piece by piece.
+pub(crate) fn pieces(response: Response, reading: Reading) -> BoxStream<'static, Result<Bytes>> {
+    let Reading {
+        operation,
+        between_bytes,
+        bytes_max,
+    } = reading;
+    let next = move |(mut response, total): (Response, u64)| async move {
         let piece = match tokio::time::timeout(between_bytes, response.chunk()).await {
-            Err(elapsed) => return Err(stalled().with_source(elapsed)),
-            Ok(Err(source)) => return Err(broken().with_source(source.without_url())),
+            Err(elapsed) => return Err(stalled(operation).with_source(elapsed)),
+            Ok(Err(source)) => return Err(broken(operation).with_source(source.without_url())),
             Ok(Ok(None)) => return Ok(None),
             Ok(Ok(Some(piece))) => piece,
         };
-        let total = total + piece.len();
-        if total > REPLY_BYTES_MAX {
-            return Err(too_large("the reply", REPLY_BYTES_MAX));
+        let total = total.saturating_add(piece.len() as u64);
+        if total > bytes_max {
+            return Err(too_large(operation, "the reply", bytes_max));
         }
         Ok(Some((piece, (response, total))))
     };
     stream::try_unfold((response, 0), next).boxed()
 }
 
-/// Reads a whole body, at most `bytes_max` of it.
-pub(super) async fn whole(
-    pieces: impl Stream<Item = Result<Bytes>>,
-    bytes_max: usize,
-) -> Result<Vec<u8>> {
-    let mut pieces = std::pin::pin!(pieces);
+/// Reads a whole body.
+pub(crate) async fn whole(response: Response, reading: Reading) -> Result<Vec<u8>> {
+    let mut pieces = pieces(response, reading);
     let mut body = Vec::new();
     while let Some(piece) = pieces.try_next().await? {
-        if body.len() + piece.len() > bytes_max {
-            return Err(too_large("the body", bytes_max));
-        }
         body.extend_from_slice(&piece);
     }
     Ok(body)
@@ -69,7 +87,7 @@ pub(super) fn events(
         std::future::ready(if fits {
             Ok(piece)
         } else {
-            Err(too_large("an event", EVENT_BYTES_MAX))
+            Err(too_large(ASK, "an event", EVENT_BYTES_MAX as u64))
         })
     });
     SseByteStream::new(counted.boxed())
@@ -82,7 +100,7 @@ fn unframed(error: sse_stream::Error) -> Error {
     match error {
         sse_stream::Error::Body(source) => match source.downcast::<Error>() {
             Ok(ours) => *ours,
-            Err(source) => broken().with_source(source),
+            Err(source) => broken(ASK).with_source(source),
         },
         other => Error::new(
             ErrorKind::Corrupt,
@@ -93,22 +111,16 @@ fn unframed(error: sse_stream::Error) -> Error {
     }
 }
 
-fn stalled() -> Error {
-    Error::new(ErrorKind::Timeout, ASK, "the reply stalled")
+fn stalled(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Timeout, operation, "the reply stalled")
 }
 
-fn broken() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        ASK,
-        "the connection broke within the reply",
-    )
+fn broken(operation: &'static str) -> Error {
+    let context = "the connection broke within the reply";
+    Error::new(ErrorKind::Unavailable, operation, context)
 }
 
-fn too_large(what: &str, bytes_max: usize) -> Error {
-    Error::new(
-        ErrorKind::Corrupt,
-        ASK,
-        format!("{what} has more than {bytes_max} bytes"),
-    )
+pub(super) fn too_large(operation: &'static str, what: &str, bytes_max: u64) -> Error {
+    let context = format!("{what} has more than {bytes_max} bytes");
+    Error::new(ErrorKind::Corrupt, operation, context)
 }

@@ -7,7 +7,8 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
-use super::{ASK, body};
+use super::ASK;
+use super::body::{self, Reading};
 
 /// The longest wait that is believed when a server asks for one.
 ///
@@ -16,7 +17,7 @@ use super::{ASK, body};
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
 /// The most bytes of an error that are read. Errors have some hundred bytes; a proxy's page more.
-const ERROR_BYTES_MAX: usize = 64 * 1024;
+const ERROR_BYTES_MAX: u64 = 64 * 1024;
 
 /// The longest name of an error type that is repeated in a message. The longest known has 36.
 const TYPE_LEN_MAX: usize = 64;
@@ -57,14 +58,33 @@ impl ApiError {
             .filter(|name| is_type_name(name))
     }
 
+    /// The error of an item, which some write in an envelope of its own. One without sense is an
+    /// error without names.
+    pub(crate) fn within(value: &serde_json::Value) -> Self {
+        let inner = value.get("error").unwrap_or(value);
+        Self::deserialize(inner).unwrap_or_default()
+    }
+
     /// The kind that its names stand for, if one is known.
     fn kind(&self) -> Option<ErrorKind> {
         self.names().find_map(kind_of_name)
     }
 }
 
+/// The failure that an item of a batch ended with, which is billed at nothing.
+pub(crate) fn failure_of_item(operation: &'static str, api: &ApiError) -> AiFailure {
+    let kind = api.kind().unwrap_or(ErrorKind::Unavailable);
+    let names: Vec<_> = api.names().collect();
+    let context = format!("the item failed: {}", names.join(", "));
+    AiFailure::free(Error::new(kind, operation, context))
+}
+
 /// The failure that an answer with an error status is.
-pub(super) async fn failure_of_status(response: Response, between_bytes: Duration) -> AiFailure {
+pub(super) async fn failure_of_status(
+    response: Response,
+    operation: &'static str,
+    between_bytes: Duration,
+) -> AiFailure {
     let status = response.status();
     let headers = response.headers().clone();
     let request = headers
@@ -76,7 +96,12 @@ pub(super) async fn failure_of_status(response: Response, between_bytes: Duratio
     let request = request.map(str::to_owned);
 
     // An error whose body cannot be read is still the error that its status says.
-    let body = body::whole(body::pieces(response, between_bytes), ERROR_BYTES_MAX).await;
+    let reading = Reading {
+        operation,
+        between_bytes,
+        bytes_max: ERROR_BYTES_MAX,
+    };
+    let body = body::whole(response, reading).await;
     let envelope = body
         .ok()
         .and_then(|body| serde_json::from_slice::<Envelope>(&body).ok());
@@ -96,7 +121,7 @@ pub(super) async fn failure_of_status(response: Response, between_bytes: Duratio
         context.push_str("; ");
         context.push_str(advice);
     }
-    let mut error = Error::new(kind, ASK, context);
+    let mut error = Error::new(kind, operation, context);
     if kind.is_transient()
         && let Some(wait) = retry_after(&headers)
     {

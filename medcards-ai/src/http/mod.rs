@@ -2,9 +2,12 @@
 
 mod body;
 mod error;
+mod lines;
 mod reply;
 
-pub(crate) use error::{ApiError, failure_within_reply};
+pub(crate) use body::{Reading, pieces, whole};
+pub(crate) use error::{ApiError, failure_of_item, failure_within_reply};
+pub(crate) use lines::lines;
 pub(crate) use reply::{Bill, Decode, Step, WholeReply, read_reply, usage_bound};
 
 pub use body::{EVENT_BYTES_MAX, REPLY_BYTES_MAX};
@@ -15,7 +18,7 @@ use std::time::Duration;
 use medcards_core::ai::AiFailure;
 use medcards_core::{Error, ErrorKind, Result};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Client, Method, Response, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 
 /// The operation that errors of a call name.
@@ -131,41 +134,74 @@ impl Endpoint {
         self.timeouts
     }
 
-    /// Posts a body and waits for a reply of status 200.
-    pub(crate) async fn post(&self, body: Vec<u8>) -> Result<Response, AiFailure> {
-        let request = self
-            .client
-            .post(self.url.clone())
-            .headers(self.headers.clone())
-            .body(body)
-            .send();
-        let response = match tokio::time::timeout(self.timeouts.first_byte, request).await {
+    /// The address, to make others from.
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Posts a prompt and waits for a reply of status 200.
+    pub(crate) async fn ask(&self, body: Vec<u8>) -> Result<Response, AiFailure> {
+        self.send(Call {
+            operation: ASK,
+            method: Method::POST,
+            url: self.url.clone(),
+            body,
+            wait: self.timeouts.first_byte,
+        })
+        .await
+    }
+
+    /// Makes any call to the server and waits for a reply of status 200.
+    pub(crate) async fn send(&self, call: Call) -> Result<Response, AiFailure> {
+        let Call {
+            operation,
+            method,
+            url,
+            body,
+            wait,
+        } = call;
+        let request = self.client.request(method, url);
+        let request = request.headers(self.headers.clone()).body(body).send();
+        let response = match tokio::time::timeout(wait, request).await {
             Err(elapsed) => {
                 let context = format!("{} did not begin to reply in time", self.host);
-                let error = Error::new(ErrorKind::Timeout, ASK, context).with_source(elapsed);
-                return Err(AiFailure::unknown(error));
+                let error = Error::new(ErrorKind::Timeout, operation, context);
+                return Err(AiFailure::unknown(error.with_source(elapsed)));
             }
-            Ok(Err(source)) => return Err(self.unsent_or_lost(source)),
+            Ok(Err(source)) => return Err(self.unsent_or_lost(operation, source)),
             Ok(Ok(response)) => response,
         };
         if response.status() == reqwest::StatusCode::OK {
             return Ok(response);
         }
-        Err(error::failure_of_status(response, self.timeouts.between_bytes).await)
+        Err(error::failure_of_status(response, operation, self.timeouts.between_bytes).await)
     }
 
-    fn unsent_or_lost(&self, source: reqwest::Error) -> AiFailure {
+    fn unsent_or_lost(&self, operation: &'static str, source: reqwest::Error) -> AiFailure {
         let source = source.without_url();
         let host = &self.host;
         if source.is_connect() || source.is_builder() {
             let context = format!("{host} cannot be reached; check the base url and the network");
             return AiFailure::free(
-                Error::new(ErrorKind::Unavailable, ASK, context).with_source(source),
+                Error::new(ErrorKind::Unavailable, operation, context).with_source(source),
             );
         }
         let context = format!("the connection to {host} broke before a reply");
-        AiFailure::unknown(Error::new(ErrorKind::Unavailable, ASK, context).with_source(source))
+        AiFailure::unknown(
+            Error::new(ErrorKind::Unavailable, operation, context).with_source(source),
+        )
     }
+}
+
+/// A call to a server.
+pub(crate) struct Call {
+    /// What errors call it.
+    pub(crate) operation: &'static str,
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) body: Vec<u8>,
+    /// The longest wait until the reply begins.
+    pub(crate) wait: Duration,
 }
 
 /// A header value that no log shows.

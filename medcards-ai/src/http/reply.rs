@@ -7,7 +7,8 @@ use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
 use sse_stream::Sse;
 
-use super::{ASK, Timeouts, body};
+use super::body::{self, Reading};
+use super::{ASK, Timeouts};
 
 /// The tokens that a provider adds to a prompt of its own, as the worst case of a price allows.
 const TOKENS_ADDED: u64 = 1_024;
@@ -56,13 +57,17 @@ impl Bill {
         Self { model, price }
     }
 
-    fn end(&self, stop: StopReason, usage: TokenUsage) -> AiEvent {
-        AiEvent::End(ReplyEnd {
+    pub(crate) fn reply_end(&self, stop: StopReason, usage: TokenUsage) -> ReplyEnd {
+        ReplyEnd {
             stop,
             usage,
             model: self.model.clone(),
             cost: self.price.cost(usage),
-        })
+        }
+    }
+
+    fn end(&self, stop: StopReason, usage: TokenUsage) -> AiEvent {
+        AiEvent::End(self.reply_end(stop, usage))
     }
 }
 
@@ -76,11 +81,14 @@ pub(crate) async fn read_reply(
     bill: Bill,
 ) -> Result<AiStream, AiFailure> {
     let form = Form::of(&response)?;
-    let pieces = body::pieces(response, timeouts.between_bytes);
+    let reading = Reading::reply(timeouts.between_bytes);
     match form {
-        Form::Events => Ok(stream_of(body::events(pieces), decoder, bill)),
+        Form::Events => {
+            let events = body::events(body::pieces(response, reading));
+            Ok(stream_of(events, decoder, bill))
+        }
         Form::Document => {
-            let body = body::whole(pieces, body::REPLY_BYTES_MAX)
+            let body = body::whole(response, reading)
                 .await
                 .map_err(AiFailure::unknown)?;
             Ok(stream_of_whole(decoder.whole(&body)?, &bill))

@@ -106,7 +106,7 @@ impl AiProvider for OpenAiProvider {
         let body = wire::request_body(model, &prompt, *token_limit_field, *streaming)
             .map_err(AiFailure::free)?;
         let decoder = CompletionDecoder::new(prompt.len_bytes());
-        let response = endpoint.post(body).await?;
+        let response = endpoint.ask(body).await?;
         let bill = Bill::new(model, self.shared.price);
         http::read_reply(response, endpoint.timeouts(), decoder, bill).await
     }

@@ -7,6 +7,7 @@
 )]
 
 mod authored;
+mod batches;
 mod configuration;
 mod errors;
 mod layers;

@@ -72,6 +72,14 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
 }
 
+impl Request {
+    /// Method and address, such as `GET /v1/models`.
+    pub(crate) fn line(&self) -> &str {
+        let line = self.head.lines().next().unwrap();
+        line.strip_suffix(" HTTP/1.1").unwrap()
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) url: String,
@@ -91,6 +99,13 @@ impl Server {
     /// Answers the n-th request, from 0, with what `answer` gives for n.
     pub(crate) async fn start_with(
         answer: impl Fn(usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_asked(move |number, _| answer(number)).await
+    }
+
+    /// Answers the n-th request, from 0, with what `answer` gives for n and the request.
+    pub(crate) async fn start_asked(
+        answer: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -133,8 +148,11 @@ impl Drop for Server {
     }
 }
 
+/// What is answered to the n-th request.
+type Script = dyn Fn(usize, &Request) -> Answer + Send + Sync;
+
 struct Shared {
-    answer: Box<dyn Fn(usize) -> Answer + Send + Sync>,
+    answer: Box<Script>,
     requests: Arc<Mutex<Vec<Request>>>,
     written: Arc<Notify>,
     hung_up: Arc<Notify>,
@@ -144,10 +162,10 @@ async fn serve(mut socket: TcpStream, shared: &Shared) -> std::io::Result<()> {
     while let Some(request) = read_request(&mut socket).await? {
         let number = {
             let mut requests = shared.requests.lock().unwrap();
-            requests.push(request);
+            requests.push(request.clone());
             requests.len() - 1
         };
-        let answer = (shared.answer)(number);
+        let answer = (shared.answer)(number, &request);
         if answer.end != End::NoHead {
             write_answer(&mut socket, &answer).await?;
         }

@@ -1,0 +1,103 @@
+//! What the batches of all providers share.
+
+use std::collections::HashSet;
+
+use medcards_core::ai::BatchItem;
+use medcards_core::{Error, ErrorKind, Result};
+use serde::Serialize;
+
+/// The most bytes of one result of a batch. A reply of 32,000 tokens has about an eighth.
+///
+/// A longer one is an error in its place.
+pub const BATCH_RESULT_BYTES_MAX: usize = 1024 * 1024;
+
+/// The most bytes of all results of a batch: 100,000 with 32 kB each. They are read as a stream.
+pub(crate) const BATCH_RESULTS_BYTES_MAX: u64 = 100_000 * 32 * 1024;
+
+/// The longest name of an item, by the word of the interface.
+const ITEM_NAME_LEN_MAX: usize = 64;
+
+/// The longest name of a batch that is believed. Those of today have about 40 characters.
+const BATCH_NAME_LEN_MAX: usize = 128;
+
+/// Checks what holds for every batch, whoever takes it.
+pub(crate) fn checked_items(
+    operation: &'static str,
+    items: &[BatchItem],
+    len_max: usize,
+) -> Result<()> {
+    let invalid = |context: String| Err(Error::new(ErrorKind::Invalid, operation, context));
+    if items.is_empty() {
+        return invalid("a batch needs an item".to_owned());
+    }
+    if items.len() > len_max {
+        return invalid(format!("a batch has at most {len_max} items: make several"));
+    }
+    let mut names = HashSet::with_capacity(items.len());
+    for BatchItem { name, .. } in items {
+        if !is_name(name, ITEM_NAME_LEN_MAX) {
+            let context = "the name of an item has 1 to 64 letters, digits, hyphens or underscores";
+            return invalid(context.to_owned());
+        }
+        if !names.insert(name) {
+            return invalid(format!("two items have the name {name}"));
+        }
+    }
+    Ok(())
+}
+
+/// The name of a batch or file, if it can be one: it becomes a part of an address.
+pub(crate) fn checked_name<'a>(operation: &'static str, name: &'a str) -> Result<&'a str> {
+    if is_name(name, BATCH_NAME_LEN_MAX) {
+        return Ok(name);
+    }
+    let context = "no batch has such a name";
+    Err(Error::new(ErrorKind::NotFound, operation, context))
+}
+
+fn is_name(name: &str, len_max: usize) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    !name.is_empty() && name.len() <= len_max && name.bytes().all(is_letter)
+}
+
+/// Writes the body of a batch, as long as it may become.
+pub(crate) struct BodyWriter {
+    operation: &'static str,
+    bytes_max: usize,
+    body: Vec<u8>,
+}
+
+impl BodyWriter {
+    pub(crate) fn new(operation: &'static str, bytes_max: usize) -> Self {
+        Self {
+            operation,
+            bytes_max,
+            body: Vec::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.body.extend_from_slice(bytes);
+        self.check()
+    }
+
+    pub(crate) fn push_json(&mut self, value: &impl Serialize) -> Result<()> {
+        serde_json::to_writer(&mut self.body, value).map_err(|source| {
+            let context = "a prompt cannot be written as JSON";
+            Error::new(ErrorKind::Unexpected, self.operation, context).with_source(source)
+        })?;
+        self.check()
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.body
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.body.len() <= self.bytes_max {
+            return Ok(());
+        }
+        let context = format!("a batch has at most {} bytes: make several", self.bytes_max);
+        Err(Error::new(ErrorKind::Invalid, self.operation, context))
+    }
+}
