@@ -81,7 +81,7 @@ pub use batch::BATCH_RESULT_BYTES_MAX;
 pub use http::{EVENT_BYTES_MAX, REPLY_BYTES_MAX, RETRY_AFTER_MAX, Timeouts};
 pub use layer::AiStack;
 pub use openai::{OpenAiBuilder, OpenAiProvider, TokenLimitField};
-pub use price::{PRICES_AS_OF, price_of};
+pub use price::{ModelPrice, PriceTable, price_of};
 pub use prompt::{
     FeedbackTemplate, OUTPUT_TOKENS_MAX, REPLY_CHARS_MAX, REPLY_CHARS_MIN, STUDENT_BYTES_MAX,
     redacted, redacted_with,

@@ -49,8 +49,7 @@ pub(super) struct MessageBatches {
 }
 
 impl MessageBatches {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let price = shared.price.in_batch();
+    pub(super) fn new(shared: Arc<Shared>, price: Price) -> Self {
         Self { shared, price }
     }
 

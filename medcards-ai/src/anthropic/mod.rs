@@ -23,7 +23,7 @@ use secrecy::SecretString;
 use self::batch::MessageBatches;
 use self::stream::MessageDecoder;
 use crate::http::{self, Bill, Endpoint, ServerOptions, Timeouts};
-use crate::price;
+use crate::price::{PriceOptions, PriceTable};
 
 const BASE_URL: &str = "https://api.anthropic.com";
 const VERSION: &str = "2023-06-01";
@@ -62,7 +62,7 @@ impl AnthropicProvider {
     pub fn builder(model: impl Into<String>) -> AnthropicBuilder {
         AnthropicBuilder {
             model: model.into(),
-            price: None,
+            prices: PriceOptions::default(),
             auth: AnthropicAuth::default(),
             version: VERSION.to_owned(),
             options: ServerOptions::default(),
@@ -128,7 +128,7 @@ impl AiProvider for AnthropicProvider {
 #[must_use]
 pub struct AnthropicBuilder {
     model: String,
-    price: Option<Price>,
+    prices: PriceOptions,
     auth: AnthropicAuth,
     version: String,
     options: ServerOptions,
@@ -167,7 +167,14 @@ impl AnthropicBuilder {
 
     /// Sets what the model costs. Default: what [`price_of`](crate::price_of) knows.
     pub fn with_price(mut self, price: Price) -> Self {
-        self.price = Some(price);
+        self.prices.price = Some(price);
+        self
+    }
+
+    /// Sets the table in which the price is looked up, unless it is given. Default:
+    /// [`PriceTable::built_in`].
+    pub fn with_price_table(mut self, table: PriceTable) -> Self {
+        self.prices.table = Some(table);
         self
     }
 
@@ -190,7 +197,7 @@ impl AnthropicBuilder {
     /// that cannot be, and for a model whose price is neither known nor given.
     pub fn build(self) -> Result<AnthropicProvider> {
         let model: ModelId = self.model.parse()?;
-        let price = price::known_or_given(&model, self.price)?;
+        let price = self.prices.resolve(&model)?;
         let mut headers = HeaderMap::new();
         headers.insert(
             HeaderName::from_static("anthropic-version"),
@@ -211,10 +218,10 @@ impl AnthropicBuilder {
         let shared = Arc::new(Shared {
             endpoint,
             model,
-            price,
+            price: price.live,
             streaming,
         });
-        let batches = Arc::new(MessageBatches::new(Arc::clone(&shared)));
+        let batches = Arc::new(MessageBatches::new(Arc::clone(&shared), price.batch));
         Ok(AnthropicProvider { shared, batches })
     }
 }

@@ -16,7 +16,7 @@ use secrecy::SecretString;
 
 use self::stream::CompletionDecoder;
 use crate::http::{self, Bill, Endpoint, ServerOptions, Timeouts};
-use crate::price;
+use crate::price::{PriceOptions, PriceTable};
 
 const BASE_URL: &str = "https://api.openai.com/v1";
 
@@ -53,7 +53,7 @@ impl OpenAiProvider {
     pub fn builder(model: impl Into<String>) -> OpenAiBuilder {
         OpenAiBuilder {
             model: model.into(),
-            price: None,
+            prices: PriceOptions::default(),
             token_limit_field: TokenLimitField::default(),
             options: ServerOptions::default(),
         }
@@ -116,7 +116,7 @@ impl AiProvider for OpenAiProvider {
 #[must_use]
 pub struct OpenAiBuilder {
     model: String,
-    price: Option<Price>,
+    prices: PriceOptions,
     token_limit_field: TokenLimitField,
     options: ServerOptions,
 }
@@ -145,7 +145,14 @@ impl OpenAiBuilder {
     /// Sets what the model costs. Default: what [`price_of`](crate::price_of) knows, which is
     /// nothing of most servers; [`Price::default`] is free of charge.
     pub fn with_price(mut self, price: Price) -> Self {
-        self.price = Some(price);
+        self.prices.price = Some(price);
+        self
+    }
+
+    /// Sets the table in which the price is looked up, unless it is given. Default:
+    /// [`PriceTable::built_in`].
+    pub fn with_price_table(mut self, table: PriceTable) -> Self {
+        self.prices.table = Some(table);
         self
     }
 
@@ -175,7 +182,7 @@ impl OpenAiBuilder {
     /// that cannot be, and for a model whose price is neither known nor given.
     pub fn build(self) -> Result<OpenAiProvider> {
         let model: ModelId = self.model.parse()?;
-        let price = price::known_or_given(&model, self.price)?;
+        let price = self.prices.resolve(&model)?.live;
         let mut headers = HeaderMap::new();
         if let Some(key) = &self.options.key {
             headers.insert(AUTHORIZATION, http::bearer(key)?);

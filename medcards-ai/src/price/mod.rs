@@ -1,26 +1,19 @@
 //! What models cost.
 
+mod table;
+
+pub use table::{ModelPrice, PriceTable};
+
 use medcards_core::ai::ModelId;
-use medcards_core::spend::{MicroDollars, Price};
+use medcards_core::spend::Price;
 use medcards_core::{Error, ErrorKind, Result};
 
-/// The month in which the prices of [`price_of`] were read from their provider's list.
-pub const PRICES_AS_OF: &str = "2026-11";
-
-/// Hundredths of a dollar per million tokens: model, input, cache read, output.
-const TABLE: [(&str, u64, u64, u64); 5] = [
-    ("claude-haiku-4-5", 100, 10, 500),
-    ("claude-haiku-5-5", 10, 1, 50),
-    ("claude-opus-5-5", 400, 20, 2_000),
-    ("claude-sonnet-4-6", 300, 30, 1_500),
-    ("claude-sonnet-5-5", 200, 10, 1_000),
-];
-
-/// The list price of a model, as of [`PRICES_AS_OF`]; `None` for a model that the list has not.
+/// The list price of a model, as of the day of [`PriceTable::built_in`]; `None` for a model that it
+/// does not list.
 ///
-/// A name may end with the day of a snapshot. Prices change, and contracts differ: the `with_price`
-/// of a provider's builder replaces this. A cache write counts as 1.25 times the input, which is
-/// the price of keeping it five minutes.
+/// A name may end with the day of a snapshot. Prices change, and contracts differ: `with_price` and
+/// `with_price_table` of a provider's builder replace this. A cache write counts as 1.25 times the
+/// input, which is the price of keeping it five minutes.
 ///
 /// ```
 /// use medcards_core::spend::MicroDollars;
@@ -31,34 +24,36 @@ const TABLE: [(&str, u64, u64, u64); 5] = [
 /// ```
 #[must_use]
 pub fn price_of(model: &str) -> Option<Price> {
-    let (_, input, cache_read, output) = TABLE
-        .into_iter()
-        .find(|(listed, ..)| is_snapshot_of(model, listed))?;
-    let cents = |cents: u64| MicroDollars::new(cents * 10_000);
-    Some(Price {
-        input: cents(input),
-        cache_read: cents(cache_read),
-        cache_write: MicroDollars::new(input * 10_000 * 5 / 4),
-        output: cents(output),
-    })
+    PriceTable::built_in().find(model).map(|price| price.live)
 }
 
-/// The price given, else the one listed.
-pub(crate) fn known_or_given(model: &ModelId, given: Option<Price>) -> Result<Price> {
-    given.or_else(|| price_of(model.as_str())).ok_or_else(|| {
-        let context = format!(
-            "the price of {model} is not known: set it with with_price, in micro-dollars per \
-             million tokens; Price::default() is free of charge"
-        );
-        Error::new(ErrorKind::Invalid, crate::http::CONFIGURE, context)
-    })
+/// What a builder was told of prices.
+#[derive(Debug, Default)]
+pub(crate) struct PriceOptions {
+    pub(crate) price: Option<Price>,
+    pub(crate) table: Option<PriceTable>,
 }
 
-fn is_snapshot_of(model: &str, listed: &str) -> bool {
-    let is_day = |day: &str| day.len() == 8 && day.bytes().all(|byte| byte.is_ascii_digit());
-    match model.strip_prefix(listed) {
-        Some("") => true,
-        Some(rest) => rest.strip_prefix('-').is_some_and(is_day),
-        None => false,
+impl PriceOptions {
+    /// The price given, else the one listed.
+    ///
+    /// Of a price that was given it is not known what an hour in the cache costs: it is the one
+    /// given for the cache.
+    pub(crate) fn resolve(self, model: &ModelId) -> Result<ModelPrice> {
+        if let Some(price) = self.price {
+            return Ok(ModelPrice {
+                live: price,
+                cache_write_1h: price.cache_write,
+                batch: price.in_batch(),
+            });
+        }
+        let table = self.table.as_ref().unwrap_or(PriceTable::built_in());
+        table.find(model.as_str()).copied().ok_or_else(|| {
+            let context = format!(
+                "the price of {model} is not known: set it with with_price, in micro-dollars per \
+                 million tokens; Price::default() is free of charge"
+            );
+            Error::new(ErrorKind::Invalid, crate::http::CONFIGURE, context)
+        })
     }
 }
