@@ -74,7 +74,7 @@ mod http;
 
 pub use anthropic::{
     ANTHROPIC_BATCH_BYTES_MAX, ANTHROPIC_BATCH_LEN_MAX, AnthropicAuth, AnthropicBuilder,
-    AnthropicProvider,
+    AnthropicProvider, PromptCache,
 };
 pub use authored::AuthoredProvider;
 pub use batch::BATCH_RESULT_BYTES_MAX;

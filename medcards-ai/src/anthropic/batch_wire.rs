@@ -4,6 +4,7 @@ use medcards_core::ai::{AiFailure, BatchInfo, BatchItem, BatchResult, ModelId, R
 use medcards_core::{Error, ErrorKind, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::cache::PromptCache;
 use super::stream::MessageDecoder;
 use super::wire::{Request, WholeMessage};
 use crate::batch::{BodyWriter, checked_name};
@@ -30,7 +31,7 @@ pub(super) fn batch_body(
         }
         body.push_json(&BatchRequest {
             custom_id: &item.name,
-            params: Request::new(model, &item.prompt, None)?,
+            params: Request::new(model, &item.prompt, PromptCache::Off, None)?,
         })?;
     }
     body.push(b"]}")?;

@@ -2,10 +2,12 @@
 
 mod batch;
 mod batch_wire;
+mod cache;
 mod stream;
 mod wire;
 
 pub use batch::{ANTHROPIC_BATCH_BYTES_MAX, ANTHROPIC_BATCH_LEN_MAX};
+pub use cache::PromptCache;
 
 use std::fmt;
 use std::sync::Arc;
@@ -42,8 +44,8 @@ pub enum AnthropicAuth {
 /// Asks a model behind Anthropic's Messages interface. Cheap to clone.
 ///
 /// Sampling parameters are never sent, because newer models refuse them; thinking is not asked for.
-/// Nothing marks the prompt for Anthropic's prompt cache: a feedback prompt is shorter than the
-/// shortest that it keeps.
+/// What a prompt says will be repeated is marked for Anthropic's prompt cache, as [`PromptCache`]
+/// says, where it can be long enough.
 #[derive(Clone)]
 pub struct AnthropicProvider {
     shared: Arc<Shared>,
@@ -54,6 +56,7 @@ struct Shared {
     endpoint: Endpoint,
     model: ModelId,
     price: Price,
+    cache: PromptCache,
     streaming: bool,
 }
 
@@ -64,6 +67,7 @@ impl AnthropicProvider {
             model: model.into(),
             prices: PriceOptions::default(),
             auth: AnthropicAuth::default(),
+            cache: PromptCache::default(),
             version: VERSION.to_owned(),
             options: ServerOptions::default(),
         }
@@ -109,10 +113,12 @@ impl AiProvider for AnthropicProvider {
         let Shared {
             endpoint,
             model,
+            cache,
             streaming,
             ..
         } = &*self.shared;
-        let body = wire::request_body(model, &prompt, *streaming).map_err(AiFailure::free)?;
+        let body =
+            wire::request_body(model, &prompt, *cache, *streaming).map_err(AiFailure::free)?;
         let decoder = MessageDecoder::new(prompt.len_bytes());
         let response = endpoint.ask(body).await?;
         let bill = Bill::new(model, self.shared.price);
@@ -130,6 +136,7 @@ pub struct AnthropicBuilder {
     model: String,
     prices: PriceOptions,
     auth: AnthropicAuth,
+    cache: PromptCache,
     version: String,
     options: ServerOptions,
 }
@@ -165,7 +172,14 @@ impl AnthropicBuilder {
         self
     }
 
-    /// Sets what the model costs. Default: what [`price_of`](crate::price_of) knows.
+    /// Sets how long what is repeated is kept in Anthropic's prompt cache. Default:
+    /// [`PromptCache::FiveMinutes`].
+    pub fn with_prompt_cache(mut self, cache: PromptCache) -> Self {
+        self.cache = cache;
+        self
+    }
+
+    /// Sets what the model costs, with a cache write at the price of [`Self::with_prompt_cache`]. Default: what [`price_of`](crate::price_of) knows.
     pub fn with_price(mut self, price: Price) -> Self {
         self.prices.price = Some(price);
         self
@@ -215,10 +229,15 @@ impl AnthropicBuilder {
         }
         let endpoint = Endpoint::new(&self.options, BASE_URL, messages_path, headers)?;
         let streaming = self.options.streaming;
+        let mut live = price.live;
+        if self.cache == PromptCache::OneHour {
+            live.cache_write = price.cache_write_1h;
+        }
         let shared = Arc::new(Shared {
             endpoint,
             model,
-            price: price.live,
+            price: live,
+            cache: self.cache,
             streaming,
         });
         let batches = Arc::new(MessageBatches::new(Arc::clone(&shared), price.batch));

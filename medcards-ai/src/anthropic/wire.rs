@@ -1,19 +1,23 @@
 //! The JSON of the Messages interface: what is sent, and what is understood.
 
+use std::borrow::Cow;
+
 use medcards_core::ai::{ModelId, Prompt, StopReason};
 use medcards_core::spend::TokenUsage;
 use medcards_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
+use super::cache::{CacheControl, PromptCache, prefix_ends};
 use crate::http::{ASK, ApiError};
-use crate::turn::{Turn, turns};
+use crate::turn::{Block as PromptBlock, Turn, turns};
 
 /// What is asked of a model: a body, or an item of a batch.
 #[derive(Serialize)]
 pub(super) struct Request<'a> {
     model: &'a ModelId,
     max_tokens: u32,
-    system: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<System<'a>>,
     messages: Vec<Message>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<bool>,
@@ -22,24 +26,42 @@ pub(super) struct Request<'a> {
 #[derive(Serialize)]
 struct Message {
     role: &'static str,
-    content: Vec<TextBlock>,
+    content: Vec<TextBlock<'static>>,
+}
+
+/// The instructions: a text, unless a block has to carry a mark.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum System<'a> {
+    Plain(&'a str),
+    Blocks([TextBlock<'a>; 1]),
 }
 
 #[derive(Serialize)]
-struct TextBlock {
+struct TextBlock<'a> {
     r#type: &'static str,
-    text: String,
+    text: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<CacheControl>,
+}
+
+impl<'a> TextBlock<'a> {
+    fn new(text: impl Into<Cow<'a, str>>, cache_control: Option<CacheControl>) -> Self {
+        Self {
+            r#type: "text",
+            text: text.into(),
+            cache_control,
+        }
+    }
 }
 
 impl Message {
-    fn of(turn: Turn) -> Self {
-        let block = |text| TextBlock {
-            r#type: "text",
-            text,
-        };
+    /// A turn, with a mark on each of its blocks that `mark` gives one, by its number of parts.
+    fn of(turn: Turn, mark: impl Fn(usize) -> Option<CacheControl>) -> Self {
+        let block = |block: PromptBlock| TextBlock::new(block.text, mark(block.parts));
         Self {
             role: turn.role,
-            content: turn.texts.into_iter().map(block).collect(),
+            content: turn.blocks.into_iter().map(block).collect(),
         }
     }
 }
@@ -50,13 +72,23 @@ impl<'a> Request<'a> {
     pub(super) fn new(
         model: &'a ModelId,
         prompt: &'a Prompt,
+        cache: PromptCache,
         stream: Option<bool>,
     ) -> Result<Self> {
-        let messages = turns(&prompt.parts)?.into_iter().map(Message::of);
+        let turns = turns(&prompt.parts)?;
+        let ends = prefix_ends(prompt, &turns);
+        let mark = |parts: usize| cache.control().filter(|_| ends.contains(&parts));
+        let instructions = prompt.instructions.as_str();
+        let system = match mark(0) {
+            _ if instructions.is_empty() => None,
+            None => Some(System::Plain(instructions)),
+            marked => Some(System::Blocks([TextBlock::new(instructions, marked)])),
+        };
+        let messages = turns.into_iter().map(|turn| Message::of(turn, mark));
         Ok(Self {
             model,
             max_tokens: prompt.output_tokens_max,
-            system: &prompt.instructions,
+            system,
             messages: messages.collect(),
             stream,
         })
@@ -64,8 +96,13 @@ impl<'a> Request<'a> {
 }
 
 /// The body that asks for a reply.
-pub(super) fn request_body(model: &ModelId, prompt: &Prompt, stream: bool) -> Result<Vec<u8>> {
-    let request = Request::new(model, prompt, Some(stream))?;
+pub(super) fn request_body(
+    model: &ModelId,
+    prompt: &Prompt,
+    cache: PromptCache,
+    stream: bool,
+) -> Result<Vec<u8>> {
+    let request = Request::new(model, prompt, cache, Some(stream))?;
     serde_json::to_vec(&request).map_err(|source| {
         Error::new(
             ErrorKind::Unexpected,

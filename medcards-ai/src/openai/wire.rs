@@ -34,9 +34,10 @@ struct Message<'a> {
 
 impl Message<'_> {
     fn of(turn: Turn) -> Self {
+        let texts: Vec<_> = turn.blocks.into_iter().map(|block| block.text).collect();
         Self {
             role: turn.role,
-            content: Cow::Owned(turn.texts.join("\n\n")),
+            content: Cow::Owned(texts.join("\n\n")),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod authored;
 mod batches;
+mod cached;
 mod configuration;
 mod errors;
 mod layers;
