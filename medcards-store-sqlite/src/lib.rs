@@ -21,9 +21,11 @@
 //! | --- | --- | --- |
 //! | [`AnswerStore`] | `interactions`, `events` | an answer and its event in one transaction, once per user and id |
 //! | [`CaseStore`] | `cases`, `case_versions`, `case_words` | versions never change; a search sees a publication at once |
+//! | [`ChatStore`] | `chat_turns`, `chat_summaries` | a turn is begun once, one reply to it counts, and what was forgotten is gone |
 //! | [`EventLog`] | `events`, `cursors` | in commit order, without gaps: one writer gives the numbers |
 //! | [`PrecomputedStore`] | `precomputed_feedback` | what a reviewer said is never overwritten |
 //! | [`SessionStore`] | `sessions` | who was signed out is out, once that was acknowledged |
+//! | [`SharedAnswers`] | `shared_answers` | what a reviewer shared with everyone, apart from all users |
 //! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_totals` | nobody spends more than the spend budget, however many ask at once |
 //! | [`TransferSource`] | all of them but `sessions` | everything can be carried into another store as it is kept |
 //! | [`UserStore`] | `users`, `events` | settings and their event in one transaction |
@@ -66,9 +68,11 @@
 //!
 //! [`AnswerStore`]: medcards_core::answer::AnswerStore
 //! [`CaseStore`]: medcards_core::case::CaseStore
+//! [`ChatStore`]: medcards_core::chat::ChatStore
 //! [`EventLog`]: medcards_core::event::EventLog
 //! [`PrecomputedStore`]: medcards_core::feedback::PrecomputedStore
 //! [`SessionStore`]: medcards_core::session::SessionStore
+//! [`SharedAnswers`]: medcards_core::chat::SharedAnswers
 //! [`SpendLedger`]: medcards_core::spend::SpendLedger
 //! [`TransferSource`]: medcards_core::transfer::TransferSource
 //! [`UserStore`]: medcards_core::user::UserStore
@@ -78,9 +82,11 @@ mod store;
 
 mod answers;
 mod cases;
+mod chats;
 mod events;
 mod precomputed;
 mod sessions;
+mod shared_answers;
 mod spend;
 mod transfer;
 mod users;

@@ -17,6 +17,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "sessions",
         include_str!("../migrations/0002_sessions.sql"),
     ),
+    (4, "chats", include_str!("../migrations/0004_chats.sql")),
 ];
 
 const OPERATION: &str = "open store";

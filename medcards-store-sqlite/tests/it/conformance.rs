@@ -19,3 +19,25 @@ mod sessions {
 
     medcards_core::session_conformance!(fresh_store);
 }
+
+mod chats {
+    use medcards_store_sqlite::SqliteStore;
+    use tempfile::TempDir;
+
+    async fn fresh_store() -> (SqliteStore, TempDir) {
+        crate::fresh::store().await
+    }
+
+    medcards_core::chat_conformance!(fresh_store);
+}
+
+mod shared_answers {
+    use medcards_store_sqlite::SqliteStore;
+    use tempfile::TempDir;
+
+    async fn fresh_store() -> (SqliteStore, TempDir) {
+        crate::fresh::store().await
+    }
+
+    medcards_core::shared_answer_conformance!(fresh_store);
+}

@@ -3,6 +3,9 @@ use std::path::{Path, PathBuf};
 
 use medcards_core::answer::{AnswerStore, UserStats};
 use medcards_core::case::{CaseQuery, CaseStore, CaseVersion};
+use medcards_core::chat::{
+    ChatStore, ChatSummary, ChatTurn, SharedAnswer, SharedAnswers, TurnOrigin, TurnReply,
+};
 use medcards_core::event::{EventLog, LogPosition, ReaderName};
 use medcards_core::feedback::{PrecomputedStore, Review, ReviewDecision, ReviewState};
 use medcards_core::jiff::civil::date;
@@ -15,8 +18,8 @@ use medcards_core::testing::{
     SAMPLE_START, sample_answer, sample_case, sample_content, sample_feedback, sample_key,
     sample_record, sample_user_id,
 };
-use medcards_core::user::{User, UserKind, UserSettings, UserStore};
-use medcards_core::{ReservationId, Timestamp};
+use medcards_core::user::{Locale, User, UserKind, UserSettings, UserStore};
+use medcards_core::{AnswerId, ReservationId, SharedAnswerId, Timestamp, TurnId};
 use medcards_store_sqlite::SqliteStore;
 use sqlx::{Connection, Row};
 
@@ -183,6 +186,69 @@ async fn check_session(store: &SqliteStore) {
     assert_eq!(found, Some(session));
 }
 
+fn chat_turn() -> ChatTurn {
+    ChatTurn {
+        id: TurnId::from_bytes([4; 16]),
+        user_id: sample_user_id(1),
+        answer_id: AnswerId::from_bytes([5; 16]),
+        question: "Why not sodium?".to_owned(),
+        started_at: later(6),
+        attempt: 1,
+        reply: Some(TurnReply {
+            text: "Because of the T waves.".to_owned(),
+            origin: TurnOrigin::Live,
+            model: "sample-model-1".parse().ok(),
+            cost: MicroDollars::new(987),
+            replied_at: later(7),
+        }),
+    }
+}
+
+fn chat_summary() -> ChatSummary {
+    let turn = chat_turn();
+    ChatSummary {
+        user_id: turn.user_id,
+        answer_id: turn.answer_id,
+        through: turn.id,
+        text: "It was about T waves.".to_owned(),
+    }
+}
+
+fn shared_answer() -> SharedAnswer {
+    SharedAnswer {
+        id: SharedAnswerId::from_bytes([6; 16]),
+        case_id: sample_case(0).id,
+        case_version: CaseVersion::FIRST,
+        locale: Locale::ENGLISH,
+        question: "Why potassium?".to_owned(),
+        answer: "Because of the T waves.".to_owned(),
+        reviewer: sample_user_id(2),
+        reviewed_at: later(8),
+    }
+}
+
+/// What the fourth format added.
+async fn write_chats(store: &SqliteStore) {
+    let turn = chat_turn();
+    store.begin_turn(&turn, SAMPLE_START).await.unwrap();
+    let reply = turn.reply.unwrap();
+    let ended = store.end_turn(turn.user_id, turn.id, 1, &reply).await;
+    assert!(ended.unwrap());
+    store.put_summary(&chat_summary()).await.unwrap();
+    store.put_shared_answer(&shared_answer()).await.unwrap();
+}
+
+async fn check_chats(store: &SqliteStore) {
+    let turn = chat_turn();
+    let found = store.find_turn(turn.user_id, turn.id).await.unwrap();
+    assert_eq!(found, Some(turn));
+    let summary = chat_summary();
+    let found = store.find_summary(summary.user_id, summary.answer_id).await;
+    assert_eq!(found.unwrap(), Some(summary));
+    let list = store.list_shared_answers(shared_answer().case_id).await;
+    assert_eq!(list.unwrap(), [shared_answer()]);
+}
+
 async fn check_fixture(store: &SqliteStore) {
     check_cases(store).await;
     check_user(store).await;
@@ -310,6 +376,8 @@ async fn a_store_of_the_first_format_opens_and_reads_right() {
     // What later formats added is there, and empty.
     write_session(&store).await;
     check_session(&store).await;
+    write_chats(&store).await;
+    check_chats(&store).await;
     store.close().await;
     fresh::assert_sound(&path(folder.path())).await;
 }
@@ -321,6 +389,8 @@ async fn a_store_of_the_second_format_opens_and_reads_right() {
     let store = SqliteStore::open(config(folder.path())).await.unwrap();
     check_fixture(&store).await;
     check_session(&store).await;
+    write_chats(&store).await;
+    check_chats(&store).await;
     store.close().await;
     fresh::assert_sound(&path(folder.path())).await;
 }
