@@ -7,6 +7,7 @@ use crate::chat::{ChatStore, SharedAnswers};
 use crate::leaderboard::Leaderboards;
 use crate::lease::FeedbackLeases;
 use crate::limit::RateLimiter;
+use crate::precompute::BatchStore;
 use crate::session::SessionStore;
 use crate::spend::SpendLedger;
 use crate::store::Store;
@@ -28,6 +29,10 @@ pub type DrivenLimiter = (Arc<dyn RateLimiter>, Arc<ManualClock>);
 /// All checks of a store.
 pub const STORE_CHECKS: &[Check<Arc<dyn Store>>] =
     crate::__store_checks!([crate::__check_table] []);
+
+/// All checks of a store of batches.
+pub const BATCH_CHECKS: &[Check<Arc<dyn BatchStore>>] =
+    crate::__batch_checks!([crate::__check_table] []);
 
 /// All checks of a cache.
 pub const CACHE_CHECKS: &[Check<Arc<dyn Cache>>] =
@@ -74,6 +79,25 @@ macro_rules! store_conformance {
         }
 
         $crate::__store_checks! { [$crate::__check_tests] [store_bare store_behind_arc_dyn] }
+    };
+}
+
+/// Expands every check of a store of batches into tests of a backend.
+///
+/// Takes the path of an `async fn() -> (S, G)` that makes a fresh, empty backend and a guard, which
+/// is dropped after the check. Use it in a module of its own; see
+/// [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! batch_conformance {
+    ($make:path) => {
+        async fn conformance_backend() -> (
+            impl $crate::precompute::BatchStore,
+            impl ::core::marker::Sized,
+        ) {
+            $make().await
+        }
+
+        $crate::__batch_checks! { [$crate::__check_tests] [batch_bare batch_behind_arc_dyn] }
     };
 }
 
@@ -383,6 +407,36 @@ macro_rules! __store_checks {
                 rows_added_at_once_all_count
                 totals_hold_the_days_asked_for
                 totals_are_sorted
+            }
+        }
+    };
+}
+
+/// Hands the list of all checks of a store of batches to another macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __batch_checks {
+    ([$($then:tt)*] $passed:tt) => {
+        $($then)*! {
+            $passed
+            batches {
+                an_opened_batch_is_found_as_it_was_given
+                a_batch_never_opened_is_not_found
+                a_batch_without_a_key_or_with_one_twice_is_refused
+                a_batch_opened_again_stays_as_it_is
+                a_key_is_in_one_open_batch_only
+                one_of_many_who_want_the_same_keys_gets_them
+                one_of_many_claims_of_a_batch_succeeds
+                a_claim_must_have_seen_the_last_attempt
+                a_named_or_closed_batch_is_not_claimed
+                a_batch_is_found_by_its_name
+                a_name_is_given_by_the_last_attempt_and_once
+                a_batch_is_closed_by_the_last_attempt
+                a_batch_closed_again_stays_as_it_is
+                an_end_without_all_outcomes_is_refused
+                the_keys_of_a_closed_batch_are_free
+                rejections_of_a_key_are_counted
+                open_batches_are_listed_oldest_first
             }
         }
     };

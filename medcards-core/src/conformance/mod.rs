@@ -18,11 +18,11 @@
 //! # fn main() {}
 //! ```
 //!
-//! The checks are also plain functions, and listed in [`STORE_CHECKS`], [`CACHE_CHECKS`],
-//! [`CHAT_CHECKS`], [`LEADERBOARD_CHECKS`], [`LEASE_CHECKS`], [`LEDGER_CHECKS`], [`LIMITER_CHECKS`],
-//! [`SESSION_CHECKS`] and [`SHARED_ANSWER_CHECKS`]. A check panics if the promise is broken. It wants
-//! a backend that is fresh, and a multi-threaded runtime to make its concurrent calls truly
-//! concurrent.
+//! The checks are also plain functions, and listed in [`STORE_CHECKS`], [`BATCH_CHECKS`],
+//! [`CACHE_CHECKS`], [`CHAT_CHECKS`], [`LEADERBOARD_CHECKS`], [`LEASE_CHECKS`], [`LEDGER_CHECKS`],
+//! [`LIMITER_CHECKS`], [`SESSION_CHECKS`] and [`SHARED_ANSWER_CHECKS`]. A check panics if the promise
+//! is broken. It wants a backend that is fresh, and a multi-threaded runtime to make its concurrent
+//! calls truly concurrent.
 
 #![expect(
     clippy::missing_panics_doc,
@@ -34,6 +34,7 @@ mod run;
 mod steps;
 
 pub mod answers;
+pub mod batches;
 pub mod cache;
 pub mod cases;
 pub mod chats;
@@ -50,14 +51,15 @@ pub mod transfer;
 pub mod users;
 
 pub use list::{
-    CACHE_CHECKS, CHAT_CHECKS, Check, DrivenLimiter, LEADERBOARD_CHECKS, LEASE_CHECKS,
-    LEDGER_CHECKS, LIMITER_CHECKS, SESSION_CHECKS, SHARED_ANSWER_CHECKS, STORE_CHECKS,
+    BATCH_CHECKS, CACHE_CHECKS, CHAT_CHECKS, Check, DrivenLimiter, LEADERBOARD_CHECKS,
+    LEASE_CHECKS, LEDGER_CHECKS, LIMITER_CHECKS, SESSION_CHECKS, SHARED_ANSWER_CHECKS,
+    STORE_CHECKS,
 };
 #[doc(hidden)]
 pub use run::{
-    cache_bare, cache_behind_arc_dyn, chat_bare, chat_behind_arc_dyn, leaderboard_bare,
-    leaderboard_behind_arc_dyn, leases_bare, leases_behind_arc_dyn, ledger_bare,
-    ledger_behind_arc_dyn, limiter_bare, limiter_behind_arc_dyn, session_bare,
-    session_behind_arc_dyn, shared_answer_bare, shared_answer_behind_arc_dyn, store_bare,
-    store_behind_arc_dyn,
+    batch_bare, batch_behind_arc_dyn, cache_bare, cache_behind_arc_dyn, chat_bare,
+    chat_behind_arc_dyn, leaderboard_bare, leaderboard_behind_arc_dyn, leases_bare,
+    leases_behind_arc_dyn, ledger_bare, ledger_behind_arc_dyn, limiter_bare,
+    limiter_behind_arc_dyn, session_bare, session_behind_arc_dyn, shared_answer_bare,
+    shared_answer_behind_arc_dyn, store_bare, store_behind_arc_dyn,
 };

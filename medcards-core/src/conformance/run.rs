@@ -7,6 +7,7 @@ use crate::chat::{ChatStore, SharedAnswers};
 use crate::leaderboard::Leaderboards;
 use crate::lease::FeedbackLeases;
 use crate::limit::RateLimiter;
+use crate::precompute::BatchStore;
 use crate::session::SessionStore;
 use crate::spend::SpendLedger;
 use crate::store::Store;
@@ -52,6 +53,7 @@ macro_rules! runners {
 }
 
 runners!(store_bare, store_behind_arc_dyn: Store);
+runners!(batch_bare, batch_behind_arc_dyn: BatchStore);
 runners!(cache_bare, cache_behind_arc_dyn: Cache);
 runners!(ledger_bare, ledger_behind_arc_dyn: SpendLedger);
 runners!(leases_bare, leases_behind_arc_dyn: FeedbackLeases);

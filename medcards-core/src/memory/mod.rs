@@ -4,6 +4,7 @@
 //! Nothing here survives the process.
 
 mod answers;
+mod batches;
 mod cache;
 mod cases;
 mod chats;

@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::answers::Answers;
+use super::batches::Batches;
 use super::cases::Cases;
 use super::chats::{Chats, SharedByCase};
 use super::events::Log;
@@ -24,6 +25,7 @@ pub struct MemoryStore {
 #[derive(Clone, Default)]
 pub(super) struct State {
     pub(super) answers: Answers,
+    pub(super) batches: Batches,
     pub(super) cases: Cases,
     pub(super) chats: Chats,
     pub(super) ledger: Ledger,

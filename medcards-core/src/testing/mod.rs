@@ -1,6 +1,7 @@
 //! Doubles for tests: a clock that is set by hand, a provider that follows a script, a store
 //! whose replica is behind, and faults around any backend.
 
+mod batches;
 mod clock;
 mod fault;
 mod prompt;
@@ -8,6 +9,7 @@ mod provider;
 mod replica;
 mod sample;
 
+pub use batches::ScriptedBatches;
 pub use clock::ManualClock;
 pub use fault::{FaultPlan, Faulty, Operation};
 pub use prompt::PlainPrompt;

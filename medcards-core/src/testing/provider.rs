@@ -7,10 +7,11 @@ use futures_util::StreamExt;
 use tokio::sync::{Semaphore, watch};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::ScriptedBatches;
 use super::sample::sample_model;
 use crate::ai::{
-    AiCapability, AiEvent, AiFailure, AiProvider, AiRequest, AiStream, Billed, ModelId, Prompt,
-    ReplyEnd, StopReason,
+    AiBatches, AiCapability, AiEvent, AiFailure, AiProvider, AiRequest, AiStream, Billed, ModelId,
+    Prompt, ReplyEnd, StopReason,
 };
 use crate::spend::{MicroDollars, Price, TokenUsage};
 use crate::{Error, ErrorKind};
@@ -32,6 +33,7 @@ pub struct ScriptedProvider {
     model: ModelId,
     price: Price,
     capability: AiCapability,
+    batches: Option<ScriptedBatches>,
     played: Arc<Played>,
 }
 
@@ -64,6 +66,7 @@ impl ScriptedProvider {
             model: sample_model(),
             price,
             capability: AiCapability::LIVE,
+            batches: None,
             played,
         }
     }
@@ -86,6 +89,13 @@ impl ScriptedProvider {
     #[must_use]
     pub fn with_capability(mut self, capability: AiCapability) -> Self {
         self.capability = capability;
+        self
+    }
+
+    /// Has batches too. Default: none.
+    #[must_use]
+    pub fn with_batches(mut self, batches: ScriptedBatches) -> Self {
+        self.batches = Some(batches);
         self
     }
 
@@ -160,6 +170,10 @@ impl AiProvider for ScriptedProvider {
 
     fn capability(&self) -> AiCapability {
         self.capability
+    }
+
+    fn batches(&self) -> Option<&dyn AiBatches> {
+        self.batches.as_ref().map(|batches| batches as _)
     }
 
     async fn stream(&self, AiRequest { prompt, .. }: AiRequest) -> Result<AiStream, AiFailure> {

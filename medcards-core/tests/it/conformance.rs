@@ -29,6 +29,16 @@ mod store_with_a_replica_that_is_often_behind {
     medcards_core::store_conformance!(make);
 }
 
+mod batches {
+    use medcards_core::memory::MemoryStore;
+
+    async fn make() -> (MemoryStore, ()) {
+        (MemoryStore::new(), ())
+    }
+
+    medcards_core::batch_conformance!(make);
+}
+
 mod cache {
     use medcards_core::memory::MemoryCache;
 

@@ -233,6 +233,7 @@ fn request() -> AiRequest {
             "A man of 60 with palpitations.".to_owned(),
         )],
         output_tokens_max: 200,
+        cache_through: None,
     };
     AiRequest::new(Purpose::Feedback, prompt)
 }

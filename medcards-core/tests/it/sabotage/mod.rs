@@ -3,6 +3,7 @@
 //! A saboteur wraps a backend in memory and is told the name of a check. A check without a
 //! saboteur of its name passes, and thereby fails the test.
 
+mod batches;
 mod cache;
 mod chats;
 mod leaderboards;
@@ -22,8 +23,8 @@ use medcards_core::cache::Cache;
 use medcards_core::chat::{ChatStore, SharedAnswers};
 use medcards_core::conformance::leases::LEASE_TTL;
 use medcards_core::conformance::{
-    CACHE_CHECKS, CHAT_CHECKS, Check, LEADERBOARD_CHECKS, LEASE_CHECKS, LIMITER_CHECKS,
-    SESSION_CHECKS, SHARED_ANSWER_CHECKS, STORE_CHECKS,
+    BATCH_CHECKS, CACHE_CHECKS, CHAT_CHECKS, Check, LEADERBOARD_CHECKS, LEASE_CHECKS,
+    LIMITER_CHECKS, SESSION_CHECKS, SHARED_ANSWER_CHECKS, STORE_CHECKS,
 };
 use medcards_core::leaderboard::Leaderboards;
 use medcards_core::lease::FeedbackLeases;
@@ -31,11 +32,13 @@ use medcards_core::limit::RateLimiter;
 use medcards_core::memory::{
     MemoryCache, MemoryLeaderboards, MemoryLeases, MemoryRateLimiter, MemoryStore,
 };
+use medcards_core::precompute::BatchStore;
 use medcards_core::session::SessionStore;
 use medcards_core::store::Store;
 use medcards_core::testing::ManualClock;
 use medcards_core::time::SystemClock;
 
+use self::batches::BatchSaboteur;
 use self::cache::CacheSaboteur;
 use self::chats::ChatSaboteur;
 use self::leaderboards::LeaderboardSaboteur;
@@ -117,6 +120,16 @@ async fn every_check_of_a_store_can_fail() {
     assert_eq!(survivors.await, [""; 0]);
 }
 
+fn sabotaged_batches(promise: &'static str) -> Arc<dyn BatchStore> {
+    Arc::new(BatchSaboteur::new(MemoryStore::new(), promise))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_check_of_batches_can_fail() {
+    let survivors = survivors(BATCH_CHECKS, sabotaged_batches);
+    assert_eq!(survivors.await, [""; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_check_of_a_cache_can_fail() {
     let survivors = survivors(CACHE_CHECKS, |promise| {
@@ -186,6 +199,9 @@ async fn every_check_of_shared_answers_can_fail() {
 async fn a_saboteur_without_a_promise_to_break_passes_every_check() {
     for check in STORE_CHECKS {
         (check.run)(Arc::new(StoreSaboteur::new(MemoryStore::new(), "nothing"))).await;
+    }
+    for check in BATCH_CHECKS {
+        (check.run)(sabotaged_batches("nothing")).await;
     }
     for check in CACHE_CHECKS {
         (check.run)(Arc::new(CacheSaboteur::new(
