@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use medcards::Timestamp;
@@ -40,6 +41,8 @@ pub(super) struct Item {
     /// What it asks for, or why that cannot be.
     pub(super) ask: Result<Ask, Problem>,
     fate: Fate,
+    /// Whether its tokens are counted, which they are once, however often its result is read.
+    billed: AtomicBool,
 }
 
 /// What the script has in store for an item that is done in time.
@@ -159,6 +162,24 @@ impl Batch {
                 Err(problem) => Outcome::Errored(problem.clone()),
                 Ok(ask) => Outcome::Succeeded(self.reply(place, &item.custom_id, ask)),
             },
+        }
+    }
+
+    /// Counts the tokens of results that are read for the first time.
+    pub(super) fn bill<'a>(
+        &self,
+        results: impl IntoIterator<Item = (usize, &'a Outcome)>,
+        shared: &Shared,
+    ) {
+        let mut state = shared.state();
+        let counts = &mut state.counts.batches;
+        for (place, outcome) in results {
+            if let Outcome::Succeeded(reply) = outcome
+                && !self.items[place].billed.swap(true, Ordering::Relaxed)
+            {
+                counts.input_tokens += reply.usage.all_input();
+                counts.output_tokens += reply.usage.output;
+            }
         }
     }
 
@@ -338,6 +359,7 @@ impl Shared {
                     custom_id,
                     ask,
                     fate,
+                    billed: AtomicBool::new(false),
                 }
             })
             .collect();

@@ -17,7 +17,8 @@ pub struct Counts {
     pub under_way: u64,
     /// The most calls to models that were under way at once.
     pub most_at_once: u64,
-    /// Tokens of prompts that were neither read from the cache nor written to it.
+    /// Tokens of prompts that were neither read from the cache nor written to it. Those of batches
+    /// are counted apart, here and in what follows.
     pub input_tokens: u64,
     /// Tokens of prompts that the cache had.
     pub cache_read_tokens: u64,
@@ -42,6 +43,10 @@ pub struct BatchCounts {
     pub repeated_items: u64,
     /// Items whose prompt could not be accepted.
     pub invalid_items: u64,
+    /// Tokens of the prompts of items that succeeded, counted when their results are first read.
+    pub input_tokens: u64,
+    /// Tokens of their replies.
+    pub output_tokens: u64,
 }
 
 impl Counts {

@@ -147,7 +147,7 @@ async fn results(
             let message = format!("batch {id} has no results yet: it is still under way");
             return Err(Problem::invalid(message));
         }
-        let lines = lines(batch.clone());
+        let lines = lines(batch.clone(), Arc::clone(&shared));
         Ok(([(CONTENT_TYPE, "application/x-jsonl")], lines).into_response())
     })
     .await
@@ -277,13 +277,21 @@ fn batch_json(batch: &Batch, shared: &Shared, headers: &HeaderMap) -> Value {
 }
 
 /// The results, one a line, written as they are read.
-fn lines(batch: Batch) -> Body {
+fn lines(batch: Batch, shared: Arc<Shared>) -> Body {
     let places = batch.places();
     let blocks: Vec<_> = places.chunks(RESULTS_AT_ONCE).map(<[_]>::to_vec).collect();
     let lines = stream::iter(blocks).map(move |places| {
+        let outcomes: Vec<_> = places
+            .into_iter()
+            .map(|place| (place, batch.outcome(place)))
+            .collect();
+        batch.bill(
+            outcomes.iter().map(|(place, outcome)| (*place, outcome)),
+            &shared,
+        );
         let mut text = String::new();
-        for place in places {
-            text.push_str(&result_json(&batch, place).to_string());
+        for (place, outcome) in &outcomes {
+            text.push_str(&result_json(&batch, *place, outcome).to_string());
             text.push('\n');
         }
         Ok::<_, Infallible>(Bytes::from(text))
@@ -291,16 +299,16 @@ fn lines(batch: Batch) -> Body {
     Body::from_stream(lines)
 }
 
-fn result_json(batch: &Batch, place: usize) -> Value {
+fn result_json(batch: &Batch, place: usize, outcome: &Outcome) -> Value {
     let item = &batch.items()[place];
-    let result = match (batch.outcome(place), &item.ask) {
+    let result = match (outcome, &item.ask) {
         (Outcome::Canceled, _) => json!({ "type": "canceled" }),
         (Outcome::Expired, _) => json!({ "type": "expired" }),
         (Outcome::Succeeded(reply), Ok(ask)) => {
-            json!({ "type": "succeeded", "message": message(&reply, ask) })
+            json!({ "type": "succeeded", "message": message(reply, ask) })
         }
         (Outcome::Succeeded(_), Err(problem)) => errored(problem),
-        (Outcome::Errored(problem), _) => errored(&problem),
+        (Outcome::Errored(problem), _) => errored(problem),
     };
     json!({ "custom_id": item.custom_id, "result": result })
 }

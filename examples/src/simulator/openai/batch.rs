@@ -290,7 +290,7 @@ fn batch_json(batch: &Batch, shared: &Shared) -> Value {
 }
 
 /// What a batch that ended wrote into one of its two files, written as it is read.
-pub(super) fn written(file_id: &str, shared: &Shared) -> Option<Body> {
+pub(super) fn written(file_id: &str, shared: &Arc<Shared>) -> Option<Body> {
     let (rest, wants_successes) = match file_id.strip_prefix(OUTPUT_BEGINS) {
         Some(rest) => (rest, true),
         None => (file_id.strip_prefix(ERRORS_BEGINS)?, false),
@@ -299,16 +299,23 @@ pub(super) fn written(file_id: &str, shared: &Shared) -> Option<Body> {
     let batch = state.batches.find(&format!("{BEGINS}{rest}"))?;
     let batch = batch.has_ended(shared.now()).then(|| batch.clone())?;
     drop(state);
+    let shared = Arc::clone(shared);
     let places = batch.places();
     let blocks: Vec<_> = places.chunks(RESULTS_AT_ONCE).map(<[_]>::to_vec).collect();
     let lines = stream::iter(blocks).map(move |places| {
+        let outcomes: Vec<_> = places
+            .into_iter()
+            .map(|place| (place, batch.outcome(place)))
+            .filter(|(_, outcome)| matches!(outcome, Outcome::Succeeded(_)) == wants_successes)
+            .collect();
+        batch.bill(
+            outcomes.iter().map(|(place, outcome)| (*place, outcome)),
+            &shared,
+        );
         let mut text = String::new();
-        for place in places {
-            let outcome = batch.outcome(place);
-            if matches!(outcome, Outcome::Succeeded(_)) == wants_successes {
-                text.push_str(&line_json(&batch, place, &outcome).to_string());
-                text.push('\n');
-            }
+        for (place, outcome) in &outcomes {
+            text.push_str(&line_json(&batch, *place, outcome).to_string());
+            text.push('\n');
         }
         Ok::<_, Infallible>(Bytes::from(text))
     });

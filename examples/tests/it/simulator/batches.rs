@@ -120,6 +120,14 @@ async fn a_batch_ends_after_its_time_and_tells_every_result_once() {
     assert_eq!(message["stop_reason"], "end_turn");
     assert!(message["usage"]["output_tokens"].as_u64() > Some(0));
     assert_eq!(results(&server, &batch).await, told);
+    // Read twice, paid once.
+    let usage = |name: &str| -> u64 {
+        let usages = told.iter().map(|line| &line["result"]["message"]["usage"]);
+        usages.map(|usage| usage[name].as_u64().unwrap()).sum()
+    };
+    let counts = server.simulator.counts().batches;
+    assert_eq!(counts.input_tokens, usage("input_tokens"));
+    assert_eq!(counts.output_tokens, usage("output_tokens"));
 }
 
 #[tokio::test]

@@ -121,6 +121,12 @@ async fn a_batch_goes_from_a_file_to_a_file() {
             .unwrap()
             .contains("“Bisoprolol")
     );
+    let paid: u64 = output
+        .values()
+        .map(|line| &line["response"]["body"]["usage"]["completion_tokens"])
+        .map(|tokens| tokens.as_u64().unwrap())
+        .sum();
+    assert_eq!(server.simulator.counts().batches.output_tokens, paid);
     let errors = written(&server, &batch["error_file_id"]).await;
     assert_eq!(errors.len(), 1);
     assert_eq!(errors["item-3"]["response"]["status_code"], 400);
