@@ -3,7 +3,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
 
-use medcards_core::case::{CaseRecord, search_words};
+use medcards_ai::FeedbackTemplate;
+use medcards_core::ai::{FeedbackPrompt, Rejection, Reply, StopReason};
+use medcards_core::case::{Case, CaseRecord, CaseVersion, names_option_letter, search_words};
+use medcards_core::feedback::FeedbackKey;
+use medcards_core::spend::{MicroDollars, TokenUsage};
+use medcards_core::user::Level;
+use medcards_core::{CaseId, Timestamp};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -321,4 +327,97 @@ async fn the_import_program_brings_in_the_same_cases_once() {
     let shown = assert_listed(&server.client().student()).await;
     assert_eq!(shown.len(), CASES);
     server.stop().await;
+}
+
+/// What an author wrote, on one line and short enough for a reply.
+fn on_one_line(explanation: &str) -> String {
+    let mut line = String::new();
+    for word in explanation.split_whitespace() {
+        if line.len() + word.len() > 1_500 {
+            break;
+        }
+        line.push_str(word);
+        line.push(' ');
+    }
+    line
+}
+
+/// What the template says of a text of an author as if a model had written it.
+fn judged(record: CaseRecord, written: &str) -> Result<String, Rejection> {
+    let content = record.into_content().unwrap().0;
+    let right = content.right_options();
+    let wrong = (0..content.options().len()).find(|position| !right.contains(*position));
+    let chosen = [wrong.expect("an option is wrong")].into_iter().collect();
+    let named = |set: medcards_core::case::OptionSet| {
+        let options = set.positions().map(|at| &content.options()[at].text);
+        let quoted: Vec<String> = options.map(|text| format!("“{text}”")).collect();
+        quoted.join(" and ")
+    };
+    let text = format!(
+        "You chose {}, which tempts.\n\n{written}\n\nWhat is right is {}.\n\nKeep it in mind.",
+        named(chosen),
+        named(right)
+    );
+    let template = FeedbackTemplate::new();
+    let case = Case {
+        id: CaseId::new(Timestamp::UNIX_EPOCH),
+        version: CaseVersion::FIRST,
+        published_at: Timestamp::UNIX_EPOCH,
+        content,
+    };
+    let key = FeedbackKey {
+        case_id: case.id,
+        case_version: case.version,
+        chosen,
+        locale: case.content.locale(),
+        prompt_version: template.version(Level::default()),
+        model: "author".parse().unwrap(),
+    };
+    let reply = Reply {
+        text,
+        stop: StopReason::Complete,
+        usage: TokenUsage::default(),
+        model: key.model.clone(),
+        cost: MicroDollars::ZERO,
+    };
+    template.check(&case, &key, &reply)
+}
+
+/// Explanations that name no letter, as if they were replies: to a case that has them no number of
+/// theirs is new, to one that has lost them those are new that are not in the question as well.
+#[test]
+fn numbers_of_real_explanations_are_known_to_cases_that_have_them_alone() {
+    const INVENTED: Rejection =
+        Rejection::Unfit("the reply has a number that the case does not have");
+    let Some(files) = folder() else { return };
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    let [mut texts, mut with_digits, mut new] = [0_usize; 3];
+    for record in records(&files).into_values() {
+        let Some(written) = record.explanation.as_deref().map(on_one_line) else {
+            continue;
+        };
+        if names_option_letter(&written) || record.options.len() == record.answer_keys.len() {
+            continue;
+        }
+        texts += 1;
+        with_digits += usize::from(written.contains(|char: char| char.is_ascii_digit()));
+        let judgement = judged(record.clone(), &written);
+        assert_ne!(judgement, Err(INVENTED), "{}: {written}", record.id);
+        if let Err(rejection) = judgement {
+            *kinds.entry(rejection.to_string()).or_default() += 1;
+        }
+        let bare = CaseRecord {
+            explanation: None,
+            ..record
+        };
+        new += usize::from(judged(bare, &written) == Err(INVENTED));
+    }
+    say(&format!(
+        "{texts} explanations without letters, {with_digits} of them with digits: {new} would be \
+         rejected for numbers if the case did not have them; rejected for other reasons: {kinds:?}"
+    ));
+    assert!(texts > 1_000, "the files have them");
+    assert!(new * 10 > with_digits, "numbers of their own are noticed");
+    let rejected: usize = kinds.values().sum();
+    assert!(rejected * 20 < texts, "good prose is kept: {kinds:?}");
 }
