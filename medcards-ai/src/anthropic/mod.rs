@@ -15,9 +15,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use medcards_core::Result;
 use medcards_core::ai::{
-    AiBatches, AiCapability, AiFailure, AiProvider, AiRequest, AiStream, ModelId,
+    AiBatches, AiCapability, AiFailure, AiProvider, AiRequest, AiStream, ModelId, RateLimits,
 };
 use medcards_core::spend::Price;
+use medcards_core::time::Clock;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use secrecy::SecretString;
@@ -125,6 +126,10 @@ impl AiProvider for AnthropicProvider {
         http::read_reply(response, endpoint.timeouts(), decoder, bill).await
     }
 
+    fn rate_limits(&self) -> Option<RateLimits> {
+        self.shared.endpoint.rate_limits()
+    }
+
     fn batches(&self) -> Option<&dyn AiBatches> {
         Some(&*self.batches)
     }
@@ -189,6 +194,12 @@ impl AnthropicBuilder {
     /// [`PriceTable::built_in`].
     pub fn with_price_table(mut self, table: PriceTable) -> Self {
         self.prices.table = Some(table);
+        self
+    }
+
+    /// Sets the clock that says when a rate limit is there again. Default: the system's.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.options.clock = clock;
         self
     }
 

@@ -3,6 +3,7 @@
 mod body;
 mod error;
 mod lines;
+mod rate;
 mod reply;
 
 pub(crate) use body::{Reading, pieces, whole};
@@ -13,13 +14,17 @@ pub(crate) use reply::{Bill, Decode, Step, WholeReply, read_reply, usage_bound};
 pub use body::{EVENT_BYTES_MAX, REPLY_BYTES_MAX};
 pub use error::RETRY_AFTER_MAX;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use medcards_core::ai::AiFailure;
+use medcards_core::ai::{AiFailure, RateLimits};
+use medcards_core::time::{Clock, SystemClock};
 use medcards_core::{Error, ErrorKind, Result};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Client, Method, Response, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
+
+use self::rate::RateMemory;
 
 /// The operation that errors of a call name.
 pub(crate) const ASK: &str = "ask model";
@@ -67,6 +72,7 @@ pub(crate) struct ServerOptions {
     pub(crate) headers: Vec<(String, SecretString)>,
     pub(crate) timeouts: Timeouts,
     pub(crate) streaming: bool,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Default for ServerOptions {
@@ -77,6 +83,7 @@ impl Default for ServerOptions {
             headers: Vec::new(),
             timeouts: Timeouts::default(),
             streaming: true,
+            clock: Arc::new(SystemClock::new()),
         }
     }
 }
@@ -88,6 +95,7 @@ pub(crate) struct Endpoint {
     headers: HeaderMap,
     timeouts: Timeouts,
     host: String,
+    rate: RateMemory,
 }
 
 impl Endpoint {
@@ -122,6 +130,7 @@ impl Endpoint {
             headers,
             timeouts: options.timeouts,
             host,
+            rate: RateMemory::new(Arc::clone(&options.clock)),
         })
     }
 
@@ -139,20 +148,36 @@ impl Endpoint {
         &self.url
     }
 
+    /// What the server last said of how much it may still be asked, whatever came of the asking.
+    pub(crate) fn rate_limits(&self) -> Option<RateLimits> {
+        self.rate.last()
+    }
+
     /// Posts a prompt and waits for a reply of status 200.
     pub(crate) async fn ask(&self, body: Vec<u8>) -> Result<Response, AiFailure> {
-        self.send(Call {
+        let call = Call {
             operation: ASK,
             method: Method::POST,
             url: self.url.clone(),
             body,
             wait: self.timeouts.first_byte,
-        })
-        .await
+        };
+        let response = self.answer_to(call).await?;
+        self.rate.note(response.headers());
+        self.checked(ASK, response).await
     }
 
-    /// Makes any call to the server and waits for a reply of status 200.
+    /// Makes any other call to the server and waits for a reply of status 200.
+    ///
+    /// Such calls have rate limits of their own, which nobody needs.
     pub(crate) async fn send(&self, call: Call) -> Result<Response, AiFailure> {
+        let operation = call.operation;
+        let response = self.answer_to(call).await?;
+        self.checked(operation, response).await
+    }
+
+    /// Waits for an answer, whatever its status is.
+    async fn answer_to(&self, call: Call) -> Result<Response, AiFailure> {
         let Call {
             operation,
             method,
@@ -162,15 +187,22 @@ impl Endpoint {
         } = call;
         let request = self.client.request(method, url);
         let request = request.headers(self.headers.clone()).body(body).send();
-        let response = match tokio::time::timeout(wait, request).await {
+        match tokio::time::timeout(wait, request).await {
             Err(elapsed) => {
                 let context = format!("{} did not begin to reply in time", self.host);
                 let error = Error::new(ErrorKind::Timeout, operation, context);
-                return Err(AiFailure::unknown(error.with_source(elapsed)));
+                Err(AiFailure::unknown(error.with_source(elapsed)))
             }
-            Ok(Err(source)) => return Err(self.unsent_or_lost(operation, source)),
-            Ok(Ok(response)) => response,
-        };
+            Ok(Err(source)) => Err(self.unsent_or_lost(operation, source)),
+            Ok(Ok(response)) => Ok(response),
+        }
+    }
+
+    async fn checked(
+        &self,
+        operation: &'static str,
+        response: Response,
+    ) -> Result<Response, AiFailure> {
         if response.status() == reqwest::StatusCode::OK {
             return Ok(response);
         }

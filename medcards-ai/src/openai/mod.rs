@@ -8,8 +8,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use medcards_core::Result;
-use medcards_core::ai::{AiCapability, AiFailure, AiProvider, AiRequest, AiStream, ModelId};
+use medcards_core::ai::{
+    AiCapability, AiFailure, AiProvider, AiRequest, AiStream, ModelId, RateLimits,
+};
 use medcards_core::spend::Price;
+use medcards_core::time::Clock;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use secrecy::SecretString;
@@ -110,6 +113,10 @@ impl AiProvider for OpenAiProvider {
         let bill = Bill::new(model, self.shared.price);
         http::read_reply(response, endpoint.timeouts(), decoder, bill).await
     }
+
+    fn rate_limits(&self) -> Option<RateLimits> {
+        self.shared.endpoint.rate_limits()
+    }
 }
 
 /// Configures an [`OpenAiProvider`].
@@ -160,6 +167,12 @@ impl OpenAiBuilder {
     /// [`TokenLimitField::MaxCompletionTokens`].
     pub fn with_token_limit_field(mut self, field: TokenLimitField) -> Self {
         self.token_limit_field = field;
+        self
+    }
+
+    /// Sets the clock that says when a rate limit is there again. Default: the system's.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.options.clock = clock;
         self
     }
 

@@ -13,6 +13,7 @@ mod configuration;
 mod errors;
 mod layers;
 mod prices;
+mod rates;
 mod real_servers;
 mod redaction;
 mod replies;
