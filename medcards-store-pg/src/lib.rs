@@ -21,9 +21,11 @@
 //! | --- | --- | --- |
 //! | [`AnswerStore`] | `interactions`, `events` | an answer and its event in one statement, once per user and id |
 //! | [`CaseStore`] | `cases`, `case_versions` | versions never change; a search sees a publication at once, and a walk through it goes on in any process |
+//! | [`ChatStore`] | `chat_turns`, `chat_summaries` | a turn is begun once and one reply to it counts, however many processes try; what was forgotten is gone; always asked of the primary |
 //! | [`EventLog`] | `events`, `cursors` | complete and in one order, however many write: nothing is shown that something could still come before |
 //! | [`PrecomputedStore`] | `precomputed_feedback` | what a reviewer said is never overwritten |
 //! | [`SessionStore`] | `sessions` | who was signed out is out in every process, once that was acknowledged; always asked of the primary |
+//! | [`SharedAnswers`] | `shared_answers` | what a reviewer shared with everyone, apart from all users |
 //! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_totals` | nobody spends more than the spend budget, however many processes ask at once |
 //! | [`UserStore`] | `users`, `events` | settings and their event in one transaction |
 //! | [`TransferTarget`] | all of them but `sessions`, and `transfers`, `transfer_parts` | rows and how far they came in one transaction; a database with data of its own is refused |
@@ -91,7 +93,7 @@
 //!   refresh of the cross-check, which reads all answers; hence once a day.
 //! - A text with a NUL character is refused; cases and checked replies of models have none.
 //! - Of one case, the first 200 kB of words can be searched.
-//! - Reads of cases, users, sessions, events, feedback and spending go to the primary.
+//! - Reads of cases, users, sessions, chats, events, feedback and spending go to the primary.
 //! - Timers of Tokio guard every wait, so a test with paused time must not use this store.
 //!
 //! # Features
@@ -100,9 +102,11 @@
 //!
 //! [`AnswerStore`]: medcards_core::answer::AnswerStore
 //! [`CaseStore`]: medcards_core::case::CaseStore
+//! [`ChatStore`]: medcards_core::chat::ChatStore
 //! [`EventLog`]: medcards_core::event::EventLog
 //! [`PrecomputedStore`]: medcards_core::feedback::PrecomputedStore
 //! [`SessionStore`]: medcards_core::session::SessionStore
+//! [`SharedAnswers`]: medcards_core::chat::SharedAnswers
 //! [`SpendLedger`]: medcards_core::spend::SpendLedger
 //! [`TransferTarget`]: medcards_core::transfer::TransferTarget
 //! [`UserStore`]: medcards_core::user::UserStore
@@ -112,9 +116,11 @@ mod store;
 
 mod answers;
 mod cases;
+mod chats;
 mod events;
 mod precomputed;
 mod sessions;
+mod shared_answers;
 mod spend;
 mod stats;
 mod transfer;

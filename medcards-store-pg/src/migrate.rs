@@ -29,6 +29,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "sessions",
         include_str!("../migrations/0003_sessions.sql"),
     ),
+    (5, "chats", include_str!("../migrations/0005_chats.sql")),
 ];
 
 /// How long a starting process waits for the one that migrates, and for its own migration.

@@ -73,6 +73,18 @@ macro_rules! on_both {
 
                 medcards_core::session_conformance!(make);
             }
+
+            mod chats {
+                use super::*;
+
+                medcards_core::chat_conformance!(make);
+            }
+
+            mod shared_answers {
+                use super::*;
+
+                medcards_core::shared_answer_conformance!(make);
+            }
         }
 
         mod $newest {
@@ -89,6 +101,18 @@ macro_rules! on_both {
                 use super::*;
 
                 medcards_core::session_conformance!(make);
+            }
+
+            mod chats {
+                use super::*;
+
+                medcards_core::chat_conformance!(make);
+            }
+
+            mod shared_answers {
+                use super::*;
+
+                medcards_core::shared_answer_conformance!(make);
             }
         }
     };
