@@ -1,6 +1,7 @@
 //! One making of a text that many read along with: live feedback, and replies of the coach.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +18,6 @@ pub(crate) struct Flight<L> {
     changed: watch::Sender<()>,
 }
 
-#[derive(Debug)]
 struct State<L> {
     deltas: Vec<Arc<str>>,
     is_muted: bool,
@@ -25,11 +25,32 @@ struct State<L> {
 }
 
 /// What a flight has for someone who has read some of its deltas.
-#[derive(Debug)]
 pub(crate) enum Progress<L> {
     Delta(Arc<str>),
     Landed(L),
     Pending,
+}
+
+impl<L: Debug> Debug for State<L> {
+    /// Says nothing of the words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("deltas", &self.deltas.len())
+            .field("is_muted", &self.is_muted)
+            .field("landing", &self.landing)
+            .finish()
+    }
+}
+
+impl<L: Debug> Debug for Progress<L> {
+    /// Says nothing of the words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Delta(words) => write!(f, "Delta({} bytes)", words.len()),
+            Self::Landed(landing) => f.debug_tuple("Landed").field(landing).finish(),
+            Self::Pending => f.write_str("Pending"),
+        }
+    }
 }
 
 impl<L: Clone> Flight<L> {

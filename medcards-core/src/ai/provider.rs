@@ -93,13 +93,23 @@ impl AiCapability {
 }
 
 /// A part of a reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AiEvent {
     /// More text.
     Delta(String),
     /// The end of the reply.
     End(ReplyEnd),
+}
+
+impl Debug for AiEvent {
+    /// Says nothing of the text: a reply may repeat a student's words.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Delta(text) => write!(f, "Delta({} bytes)", text.len()),
+            Self::End(end) => f.debug_tuple("End").field(end).finish(),
+        }
+    }
 }
 
 /// How a reply ended, and what it is billed at.
@@ -220,7 +230,7 @@ pub enum Billed {
 }
 
 /// A whole reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "what a stream adds up to")]
 pub struct Reply {
     /// All deltas, joined.
@@ -233,6 +243,19 @@ pub struct Reply {
     pub model: ModelId,
     /// What it cost.
     pub cost: MicroDollars,
+}
+
+impl Debug for Reply {
+    /// Says nothing of the text.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reply")
+            .field("text", &format_args!("{} bytes", self.text.len()))
+            .field("stop", &self.stop)
+            .field("usage", &self.usage)
+            .field("model", &self.model)
+            .field("cost", &self.cost)
+            .finish()
+    }
 }
 
 impl Reply {

@@ -44,7 +44,7 @@ mod private {
 ///     keep(personal);
 /// }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_structs,
     reason = "made by resolver and stores; the audience guards it"
@@ -66,6 +66,21 @@ pub struct Feedback<A: Audience = Shared> {
     pub written_at: Timestamp,
     /// Who may see them.
     pub audience: PhantomData<A>,
+}
+
+impl<A: Audience> fmt::Debug for Feedback<A> {
+    /// Says nothing of the words: personal ones may repeat a student's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feedback")
+            .field("text", &format_args!("{} bytes", self.text.len()))
+            .field("origin", &self.origin)
+            .field("model", &self.model)
+            .field("prompt_version", &self.prompt_version)
+            .field("review", &self.review)
+            .field("cost", &self.cost)
+            .field("written_at", &self.written_at)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Who wrote a feedback.

@@ -14,6 +14,7 @@ mod memory;
 mod resolver;
 // Proof that each check of the conformance suite can fail.
 mod sabotage;
+mod secrecy;
 // Feedback that is written before it is asked for.
 mod precompute;
 // The platform in one value.

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -12,7 +13,7 @@ use super::{FeedbackRequest, FeedbackResolver, RequestAudience, Resolution, Star
 pub type FeedbackStream = BoxStream<'static, FeedbackEvent>;
 
 /// A part of a feedback as it arrives.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[expect(
     clippy::exhaustive_enums,
     reason = "deltas and an end are the contract"
@@ -22,6 +23,16 @@ pub enum FeedbackEvent {
     Delta(Arc<str>),
     /// All of it.
     End(FeedbackEnd),
+}
+
+impl fmt::Debug for FeedbackEvent {
+    /// Says nothing of the words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Delta(words) => write!(f, "Delta({} bytes)", words.len()),
+            Self::End(end) => f.debug_tuple("End").field(end).finish(),
+        }
+    }
 }
 
 /// The end of a feedback.
