@@ -146,7 +146,18 @@ CREATE TABLE spend_reservations (
     id       uuid    PRIMARY KEY,
     day      date    NOT NULL,
     amount   bigint  NOT NULL,
-    settled  boolean NOT NULL
+    settled  boolean NOT NULL,
+    -- Null in reservations of programs that did not keep them.
+    purpose  text,
+    user_id  uuid
+);
+
+-- The sums of months, purposes and users.
+CREATE TABLE spend_scopes (
+    scope      text   PRIMARY KEY,
+    day        date   NOT NULL,
+    spent      bigint NOT NULL,
+    set_aside  bigint NOT NULL
 );
 
 CREATE TABLE spend_totals (

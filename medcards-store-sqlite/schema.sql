@@ -172,6 +172,15 @@ CREATE TABLE spend_reservations (
     day      TEXT    NOT NULL,
     amount   INTEGER NOT NULL,
     settled  INTEGER NOT NULL CHECK (settled IN (0, 1))
+, purpose TEXT, user_id BLOB CHECK (length(user_id) = 16)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE spend_scopes (
+    -- Such as month/2026-11 or purpose/2026-11-25/chat.
+    scope      TEXT    PRIMARY KEY,
+    -- The day, or the first one of the month, as YYYY-MM-DD (UTC).
+    day        TEXT    NOT NULL,
+    spent      INTEGER NOT NULL,
+    set_aside  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE spend_totals (

@@ -26,7 +26,7 @@
 //! | [`PrecomputedStore`] | `precomputed_feedback` | what a reviewer said is never overwritten |
 //! | [`SessionStore`] | `sessions` | who was signed out is out in every process, once that was acknowledged; always asked of the primary |
 //! | [`SharedAnswers`] | `shared_answers` | what a reviewer shared with everyone, apart from all users |
-//! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_totals` | nobody spends more than the spend budget, however many processes ask at once |
+//! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_scopes`, `spend_totals` | nobody spends more than the spend budget, however many processes ask at once |
 //! | [`UserStore`] | `users`, `events` | settings and their event in one transaction |
 //! | [`TransferTarget`] | all of them but `sessions`, and `transfers`, `transfer_parts` | rows and how far they came in one transaction; a database with data of its own is refused |
 //! | | `user_stats`, `user_specialty_stats`, `case_stats` | views of the log: [`PgStore::dashboard`], [`PgStore::leaderboard`], [`PgStore::case_stats`] |

@@ -29,6 +29,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "sessions",
         include_str!("../migrations/0003_sessions.sql"),
     ),
+    (
+        4,
+        "spend scopes",
+        include_str!("../migrations/0004_spend_scopes.sql"),
+    ),
     (5, "chats", include_str!("../migrations/0005_chats.sql")),
 ];
 

@@ -26,7 +26,7 @@
 //! | [`PrecomputedStore`] | `precomputed_feedback` | what a reviewer said is never overwritten |
 //! | [`SessionStore`] | `sessions` | who was signed out is out, once that was acknowledged |
 //! | [`SharedAnswers`] | `shared_answers` | what a reviewer shared with everyone, apart from all users |
-//! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_totals` | nobody spends more than the spend budget, however many ask at once |
+//! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_scopes`, `spend_totals` | nobody spends more than the spend budget, however many ask at once |
 //! | [`TransferSource`] | all of them but `sessions` | everything can be carried into another store as it is kept |
 //! | [`UserStore`] | `users`, `events` | settings and their event in one transaction |
 //!

@@ -17,6 +17,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "sessions",
         include_str!("../migrations/0002_sessions.sql"),
     ),
+    (
+        3,
+        "spend scopes",
+        include_str!("../migrations/0003_spend_scopes.sql"),
+    ),
     (4, "chats", include_str!("../migrations/0004_chats.sql")),
 ];
 

@@ -2,10 +2,10 @@ use async_trait::async_trait;
 use medcards_core::feedback::Tier;
 use medcards_core::jiff::civil::Date;
 use medcards_core::spend::{
-    MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
-    SpendScope, SpendSum,
+    MicroDollars, Purpose, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery,
+    SpendRow, SpendScope, SpendSum,
 };
-use medcards_core::{CaseId, Error, ErrorKind, ReservationId, Result};
+use medcards_core::{CaseId, ReservationId, Result, UserId};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
@@ -18,12 +18,14 @@ const RESERVE: &str = "reserve spend";
 const SETTLE: &str = "settle spend";
 const ADD: &str = "add spend";
 const TOTALS: &str = "add up spend";
+const SUMS: &str = "find spend sums";
 
 const FIND_RESERVATION_SQL: &str =
-    "SELECT day, amount, settled FROM spend_reservations WHERE id = ?";
+    "SELECT day, amount, settled, purpose, user_id FROM spend_reservations WHERE id = ?";
 
-const INSERT_RESERVATION_SQL: &str =
-    "INSERT INTO spend_reservations (id, day, amount, settled) VALUES (?, ?, ?, 0)";
+const INSERT_RESERVATION_SQL: &str = "
+INSERT INTO spend_reservations (id, day, amount, settled, purpose, user_id)
+VALUES (?, ?, ?, 0, ?, ?)";
 
 /// A call that nobody reserved is owed all the same, and booked once.
 const SETTLE_SQL: &str = "
@@ -34,11 +36,22 @@ ON CONFLICT (id) DO UPDATE SET settled = 1";
 const FORGET_SETTLED_SQL: &str =
     "DELETE FROM spend_reservations WHERE settled = 1 AND day < date(?, '-7 days')";
 
+/// On the first reservation of a day: days are kept for a week, months for a year.
+const FORGET_SCOPES_SQL: &str = "
+DELETE FROM spend_scopes WHERE day < date(?1, '-7 days')
+    AND (scope NOT GLOB 'month/*' OR day < date(?1, 'start of month', '-1 year'))";
+
 const FIND_DAY_SQL: &str = "SELECT spent, set_aside FROM spend_days WHERE day = ?";
+
+const FIND_SCOPE_SQL: &str = "SELECT spent, set_aside FROM spend_scopes WHERE scope = ?";
 
 const PUT_DAY_SQL: &str = "
 INSERT INTO spend_days (day, spent, set_aside) VALUES (?, ?, ?)
 ON CONFLICT (day) DO UPDATE SET spent = excluded.spent, set_aside = excluded.set_aside";
+
+const PUT_SCOPE_SQL: &str = "
+INSERT INTO spend_scopes (day, spent, set_aside, scope) VALUES (?, ?, ?, ?)
+ON CONFLICT (scope) DO UPDATE SET spent = excluded.spent, set_aside = excluded.set_aside";
 
 /// A sum beyond 64 bits would become a fraction; `min` keeps it at the greatest amount.
 const ADD_SQL: &str = "
@@ -115,8 +128,19 @@ impl SpendLedger for SqliteStore {
     }
 
     async fn sums(&self, scopes: &[SpendScope]) -> Result<Vec<SpendSum>> {
-        let context = format!("no sums of {} scopes are kept", scopes.len());
-        Err(Error::new(ErrorKind::Invalid, "add up spend", context))
+        let begun = self.readers().begin().await;
+        // In one transaction, so that all are of the same moment.
+        let mut snapshot = begun.map_err(|source| error::storage(SUMS, source))?;
+        let mut sums = Vec::with_capacity(scopes.len());
+        for scope in scopes {
+            let found = find_sum(&mut snapshot, scope).await;
+            let found = found.map_err(|failure| match failure {
+                Failure::Refused(error) => error,
+                Failure::Storage(source) => error::storage(SUMS, source),
+            })?;
+            sums.push(found.unwrap_or_default());
+        }
+        Ok(sums)
     }
 }
 
@@ -136,27 +160,40 @@ impl Write for Reserve {
         connection: &mut SqliteConnection,
     ) -> Result<ReserveOutcome, Failure> {
         let Reservation {
-            id, day, amount, ..
+            id,
+            day,
+            amount,
+            purpose,
+            payer,
         } = &self.wish;
         if find_reservation(connection, *id).await?.is_some() {
             return Ok(ReserveOutcome::Granted);
         }
-        let mut sums = DaySums::find(connection, *day).await?;
-        if sums.is_new {
-            let query = sqlx::query(FORGET_SETTLED_SQL).bind(day.to_string());
-            query.execute(&mut *connection).await?;
-        }
-        sums.set_aside += *amount;
-        if self.budget.per_day.is_some_and(|limit| sums.exceed(limit)) {
-            return Ok(ReserveOutcome::Exhausted);
+        let scopes = self.wish.scopes();
+        let mut sums = Vec::with_capacity(scopes.len());
+        for scope in scopes {
+            let found = find_sum(connection, &scope).await?;
+            if found.is_none() && scope == SpendScope::Day(*day) {
+                forget(connection, *day).await?;
+            }
+            let sum = found.unwrap_or_default();
+            if !self.budget.allows(&scope, sum, &self.wish) {
+                return Ok(ReserveOutcome::Exhausted);
+            }
+            sums.push((scope, sum));
         }
         sqlx::query(INSERT_RESERVATION_SQL)
             .bind(id.as_bytes().as_slice())
             .bind(day.to_string())
             .bind(saturated(amount.get()))
+            .bind(purpose.as_str())
+            .bind(payer.map(|payer| payer.user_id.as_bytes().to_vec()))
             .execute(&mut *connection)
             .await?;
-        sums.put(connection, *day).await?;
+        for (scope, mut sum) in sums {
+            sum.set_aside += *amount;
+            put_sum(connection, &scope, sum).await?;
+        }
         Ok(ReserveOutcome::Granted)
     }
 }
@@ -173,21 +210,24 @@ impl Write for Settle {
     const OPERATION: &'static str = SETTLE;
 
     async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<(), Failure> {
-        match find_reservation(connection, self.reservation).await? {
+        let (scopes, amount) = match find_reservation(connection, self.reservation).await? {
             Some(held) if held.settled => return Ok(()),
-            Some(held) => {
-                let mut sums = DaySums::find(connection, held.day).await?;
-                sums.set_aside = sums.set_aside.saturating_sub(held.amount);
-                sums.put(connection, held.day).await?;
-            }
-            None => {}
-        }
+            Some(held) => (
+                SpendScope::of(held.day, held.purpose, held.user_id),
+                held.amount,
+            ),
+            None => (
+                SpendScope::of(self.spent.day, None, None),
+                MicroDollars::ZERO,
+            ),
+        };
+        book(connection, &self.spent, &scopes, amount).await?;
         sqlx::query(SETTLE_SQL)
             .bind(self.reservation.as_bytes().as_slice())
             .bind(self.spent.day.to_string())
-            .execute(&mut *connection)
+            .execute(connection)
             .await?;
-        book(connection, &self.spent).await
+        Ok(())
     }
 }
 
@@ -203,18 +243,32 @@ impl Write for Add {
 
     async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<(), Failure> {
         for row in &self.rows {
-            book(connection, row).await?;
+            let scopes = SpendScope::of(row.day, None, None);
+            book(connection, row, &scopes, MicroDollars::ZERO).await?;
         }
         Ok(())
     }
 }
 
-/// Adds a row to the totals, and its cost to what its day has spent.
-async fn book(connection: &mut SqliteConnection, row: &SpendRow) -> Result<(), Failure> {
-    if row.cost > MicroDollars::ZERO {
-        let mut sums = DaySums::find(connection, row.day).await?;
-        sums.spent += row.cost;
-        sums.put(connection, row.day).await?;
+/// Adds a row to the totals, and its cost to what some scopes have spent; frees in them what had
+/// been set aside for it.
+async fn book(
+    connection: &mut SqliteConnection,
+    row: &SpendRow,
+    scopes: &[SpendScope],
+    freed: MicroDollars,
+) -> Result<(), Failure> {
+    if row.cost > MicroDollars::ZERO || freed > MicroDollars::ZERO {
+        let mut sums = Vec::with_capacity(scopes.len());
+        for scope in scopes {
+            let mut sum = find_sum(connection, scope).await?.unwrap_or_default();
+            sum.set_aside = sum.set_aside.saturating_sub(freed);
+            sum.spent += row.cost;
+            sums.push((scope, sum));
+        }
+        for (scope, sum) in sums {
+            put_sum(connection, scope, sum).await?;
+        }
     }
     sqlx::query(ADD_SQL)
         .bind(row.day.to_string())
@@ -236,6 +290,8 @@ struct Held {
     day: Date,
     amount: MicroDollars,
     settled: bool,
+    purpose: Option<Purpose>,
+    user_id: Option<UserId>,
 }
 
 async fn find_reservation(
@@ -254,6 +310,8 @@ async fn find_reservation(
             day,
             amount,
             settled: columns.number::<u8>()? == 1,
+            purpose: read_purpose(&mut columns)?,
+            user_id: read_user_id(&mut columns)?,
         })
     };
     read()
@@ -261,47 +319,69 @@ async fn find_reservation(
         .ok_or_else(|| error::unreadable("reservation"))
 }
 
-/// The sums of one day.
-#[derive(Default)]
-struct DaySums {
-    is_new: bool,
-    spent: MicroDollars,
-    set_aside: MicroDollars,
+/// The next column as a purpose, or `None` inside if it is null.
+pub(crate) fn read_purpose(columns: &mut Columns<'_>) -> Option<Option<Purpose>> {
+    match columns.next::<Option<&str>>()? {
+        Some(name) => Some(Some(Purpose::from_name(name)?)),
+        None => Some(None),
+    }
 }
 
-impl DaySums {
-    async fn find(connection: &mut SqliteConnection, day: Date) -> Result<Self, Failure> {
-        let query = sqlx::query(FIND_DAY_SQL).bind(day.to_string());
-        let Some(row) = query.fetch_optional(connection).await? else {
-            return Ok(Self {
-                is_new: true,
-                ..Self::default()
-            });
-        };
-        let read = || {
-            let mut columns = Columns::of(&row);
-            let spent = MicroDollars::new(columns.number()?);
-            Some(Self {
-                is_new: false,
-                spent,
-                set_aside: MicroDollars::new(columns.number()?),
-            })
-        };
-        read().ok_or_else(|| error::unreadable("sum of a day"))
+/// The next column as a user, or `None` inside if it is null.
+pub(crate) fn read_user_id(columns: &mut Columns<'_>) -> Option<Option<UserId>> {
+    match columns.next::<Option<&[u8]>>()? {
+        Some(id) => Some(Some(UserId::from_bytes(id.try_into().ok()?))),
+        None => Some(None),
     }
+}
 
-    async fn put(&self, connection: &mut SqliteConnection, day: Date) -> Result<(), sqlx::Error> {
-        let query = sqlx::query(PUT_DAY_SQL).bind(day.to_string());
-        let query = query
-            .bind(saturated(self.spent.get()))
-            .bind(saturated(self.set_aside.get()));
-        query.execute(connection).await.map(drop)
-    }
+async fn find_sum(
+    connection: &mut SqliteConnection,
+    scope: &SpendScope,
+) -> Result<Option<SpendSum>, Failure> {
+    let query = match scope {
+        SpendScope::Day(day) => sqlx::query(FIND_DAY_SQL).bind(day.to_string()),
+        _ => sqlx::query(FIND_SCOPE_SQL).bind(scope.to_string()),
+    };
+    let Some(row) = query.fetch_optional(connection).await? else {
+        return Ok(None);
+    };
+    let read = || {
+        let mut columns = Columns::of(&row);
+        let spent = MicroDollars::new(columns.number()?);
+        let set_aside = MicroDollars::new(columns.number()?);
+        Some(SpendSum { spent, set_aside })
+    };
+    read()
+        .map(Some)
+        .ok_or_else(|| error::unreadable("spend sum"))
+}
 
-    fn exceed(&self, limit: MicroDollars) -> bool {
-        // Not the sum of amounts, which stops at the greatest one.
-        u128::from(self.spent.get()) + u128::from(self.set_aside.get()) > u128::from(limit.get())
+async fn put_sum(
+    connection: &mut SqliteConnection,
+    scope: &SpendScope,
+    sum: SpendSum,
+) -> Result<(), sqlx::Error> {
+    let sql = match scope {
+        SpendScope::Day(_) => PUT_DAY_SQL,
+        _ => PUT_SCOPE_SQL,
+    };
+    let mut query = sqlx::query(sql)
+        .bind(scope.day().to_string())
+        .bind(saturated(sum.spent.get()))
+        .bind(saturated(sum.set_aside.get()));
+    if sql == PUT_SCOPE_SQL {
+        query = query.bind(scope.to_string());
     }
+    query.execute(connection).await.map(drop)
+}
+
+async fn forget(connection: &mut SqliteConnection, day: Date) -> Result<(), sqlx::Error> {
+    for sql in [FORGET_SETTLED_SQL, FORGET_SCOPES_SQL] {
+        let query = sqlx::query(sql).bind(day.to_string());
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 pub(crate) fn read_row(row: &SqliteRow) -> Option<SpendRow> {

@@ -29,6 +29,12 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How long what belongs to a day is kept: a settlement may come a week late.
 const KEPT_FOR: Duration = Duration::from_hours(9 * 24);
 
+/// How long what belongs to a month is kept: a settlement of its last day may come a week late.
+const MONTH_KEPT_FOR: Duration = Duration::from_hours(40 * 24);
+
+/// What all keys have in their braces: a reservation changes them together, so they share a slot.
+const TAG: &str = "spend";
+
 /// The most settlements that wait for Redis to come back. What goes beyond stays set aside there,
 /// so that less is spent that day, never more.
 const PENDING_MAX: usize = 10_000;
@@ -36,66 +42,96 @@ const PENDING_MAX: usize = 10_000;
 /// How often it is tried to hand them in.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The most reservations of this process that are remembered with their day: as many as live calls
+/// The most reservations of this process that are remembered with their scopes: as many as live calls
 /// can be under way, many times over.
 const OPEN_MAX: usize = 100_000;
 
-/// Sets an amount aside if the budget allows: 1 if it did, 0 if not, -1 if nothing is known of the
-/// day. The same reservation is granted once.
+/// Sets an amount aside if the budget allows it in every scope: 1 if it did, 0 if not, -1 if nothing
+/// is known of a scope, -2 if the sums are too large to count. The same reservation is granted once.
+///
+/// The first key has the reservations, the others are the scopes, each with its limit and how long
+/// it is kept. Nothing is written before all are looked at.
 static RESERVE_SCRIPT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "local day, held = KEYS[1], KEYS[2]
-        if redis.call('EXISTS', day) == 0 then return -1 end
+        "local held = KEYS[1]
+        for n = 2, #KEYS do
+            if redis.call('EXISTS', KEYS[n]) == 0 then return -1 end
+        end
         if redis.call('HEXISTS', held, ARGV[1]) == 1 then return 1 end
-        local sums = redis.call('HMGET', day, 'spent', 'aside')
-        local wanted = tonumber(sums[1] or 0) + tonumber(sums[2] or 0) + tonumber(ARGV[2])
-        if ARGV[3] ~= '' and wanted > tonumber(ARGV[3]) then return 0 end
-        redis.call('HINCRBY', day, 'aside', ARGV[2])
+        for n = 2, #KEYS do
+            local sums, limit = redis.call('HMGET', KEYS[n], 'spent', 'aside'), ARGV[2 * n]
+            local wanted = tonumber(sums[1] or 0) + tonumber(sums[2] or 0) + tonumber(ARGV[2])
+            if limit ~= '' and wanted > tonumber(limit) then return 0 end
+            if wanted > 9e18 then return -2 end
+        end
+        for n = 2, #KEYS do
+            redis.call('HINCRBY', KEYS[n], 'aside', ARGV[2])
+            redis.call('PEXPIRE', KEYS[n], ARGV[2 * n + 1])
+        end
         redis.call('HSET', held, ARGV[1], ARGV[2])
-        redis.call('PEXPIRE', day, ARGV[4])
-        redis.call('PEXPIRE', held, ARGV[4])
+        redis.call('PEXPIRE', held, ARGV[3])
         return 1",
     )
 });
 
-/// Makes a day known with what the ledger has booked, unless it is known.
+/// Makes scopes known with what the ledger has booked, unless they are known.
 static SEED_SCRIPT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "if redis.call('EXISTS', KEYS[1]) == 0 then
-            redis.call('HSET', KEYS[1], 'spent', ARGV[1], 'aside', 0)
-            redis.call('PEXPIRE', KEYS[1], ARGV[2])
+        "for n = 1, #KEYS do
+            if redis.call('EXISTS', KEYS[n]) == 0 then
+                redis.call('HSET', KEYS[n], 'spent', ARGV[2 * n - 1], 'aside', 0)
+                redis.call('PEXPIRE', KEYS[n], ARGV[2 * n])
+            end
         end",
     )
 });
 
-/// Frees what a reservation set aside and books what was spent, once.
+/// Frees what a reservation set aside and books what was spent, once, in the scopes that are known:
+/// the others begin with what the ledger has booked.
+///
+/// The first key has the reservations, the others are the scopes, each with how long it is kept.
 static SETTLE_SCRIPT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "local day, held = KEYS[1], KEYS[2]
+        "local held = KEYS[1]
         local amount = redis.call('HGET', held, ARGV[1])
         if amount == 'settled' then return end
-        if redis.call('EXISTS', day) == 0 then return end
-        if amount then redis.call('HINCRBY', day, 'aside', '-' .. amount) end
-        redis.call('HINCRBY', day, 'spent', ARGV[2])
-        redis.call('HSET', held, ARGV[1], 'settled')
-        redis.call('PEXPIRE', day, ARGV[3])
-        redis.call('PEXPIRE', held, ARGV[3])",
+        local is_known = false
+        for n = 2, #KEYS do
+            local aside = redis.call('HGET', KEYS[n], 'aside')
+            if aside then
+                is_known = true
+                if amount and tonumber(aside) > tonumber(amount) then
+                    redis.call('HINCRBY', KEYS[n], 'aside', '-' .. amount)
+                elseif amount then
+                    redis.call('HSET', KEYS[n], 'aside', 0)
+                end
+                redis.call('HINCRBY', KEYS[n], 'spent', ARGV[2])
+                redis.call('PEXPIRE', KEYS[n], ARGV[n + 2])
+            end
+        end
+        if is_known then
+            redis.call('HSET', held, ARGV[1], 'settled')
+            redis.call('PEXPIRE', held, ARGV[3])
+        end",
     )
 });
 
 /// A spend ledger before which Redis stands as a gate that all processes share.
 ///
-/// Money is set aside if both allow it, Redis first: so the budget is never exceeded as long as
-/// either of the two is shared and has lost nothing. Totals are those of the ledger. When the budget
-/// of a day is used up, Redis says so without a query of the ledger.
+/// Money is set aside if both allow it, Redis first: so no limit of the budget, be it of a day, a
+/// month, a purpose or a user, is ever exceeded as long as either of the two is shared and has lost
+/// nothing. Totals and sums are those of the ledger. When the budget is used up, Redis says so
+/// without a query of the ledger.
 ///
 /// When Redis is away the ledger decides alone. When Redis has lost what it knew, it begins again
-/// with what the ledger has booked on that day; what was set aside at that moment is known to the
-/// ledger alone until it is settled. What a dead process had set aside stays set aside for its day,
+/// with what the ledger has booked in each scope; what was set aside at that moment is known to the
+/// ledger alone until it is settled. What a dead process had set aside stays set aside in its scopes,
 /// as in any ledger.
 ///
-/// Setting aside takes one round trip to Redis besides the ledger's time, at most 0.1 s of patience.
-/// All keys expire nine days after they were last used.
+/// Setting aside takes one round trip to Redis besides the ledger's time, at most 0.1 s of patience;
+/// two more, and a query of the ledger, for the first call of a user or for a purpose on a day. All
+/// keys share one slot of a cluster. They expire nine days after they were last used, those of
+/// months after forty.
 #[derive(Clone)]
 pub struct RedisSpendLedger<L> {
     shared: Arc<Shared<L>>,
@@ -114,8 +150,8 @@ struct Gate {
 
 #[derive(Default)]
 struct State {
-    /// Which day the reservations of this process belong to.
-    open: Mutex<HashMap<ReservationId, Date>>,
+    /// In which scopes the reservations of this process count.
+    open: Mutex<HashMap<ReservationId, Vec<SpendScope>>>,
     /// What Redis has not heard of yet.
     pending: Mutex<VecDeque<Settled>>,
     granted: AtomicU64,
@@ -124,10 +160,11 @@ struct State {
 }
 
 /// A reservation that is over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Settled {
     id: ReservationId,
     day: Date,
+    scopes: Vec<SpendScope>,
     cost: MicroDollars,
 }
 
@@ -166,48 +203,61 @@ impl<L: SpendLedger> RedisSpendLedger<L> {
         lock(&self.shared.gate.state.pending).len()
     }
 
-    /// Asks the gate; if it knows nothing of the day, tells it what the ledger has booked.
-    async fn ask_gate(&self, wish: &Reservation, budget: &SpendBudget) -> Word {
+    /// Asks the gate; if it knows nothing of a scope, tells it what the ledger has booked.
+    async fn ask_gate(
+        &self,
+        wish: &Reservation,
+        scopes: &[SpendScope],
+        budget: &SpendBudget,
+    ) -> Word {
         let Shared { ledger, gate } = &*self.shared;
-        if let Some(word) = gate.reserve(wish, budget).await {
+        if let Some(word) = gate.reserve(wish, scopes, budget).await {
             return word;
         }
-        let query = SpendQuery {
-            from: wish.day,
-            to: wish.day,
-            by_case: false,
-        };
         // If the ledger is away it will say so itself.
-        let Ok(rows) = ledger.totals(&query).await else {
+        let Ok(sums) = ledger.sums(scopes).await else {
             return Word::Away;
         };
-        let spent = rows.iter().map(|row| row.cost).sum();
-        if gate.seed(wish.day, spent).await.is_err() {
+        if gate.seed(scopes, &sums).await.is_err() {
             return Word::Away;
         }
-        gate.reserve(wish, budget).await.unwrap_or(Word::Away)
+        let word = gate.reserve(wish, scopes, budget).await;
+        word.unwrap_or(Word::Away)
     }
 }
 
 impl Gate {
-    fn keys(&self, day: Date) -> [String; 2] {
-        // Sums and reservations of a day change together.
-        let tag = format!("spend-{day}");
-        ["sums", "held"].map(|what| self.redis.key(&tag, what))
+    /// The reservations of a day.
+    fn held_key(&self, day: Date) -> String {
+        self.redis.key(TAG, format_args!("held/{day}"))
     }
 
-    /// `None` if Redis knows nothing of the day.
-    async fn reserve(&self, wish: &Reservation, budget: &SpendBudget) -> Option<Word> {
-        let limit = budget.per_day.map(|limit| limit.get().to_string());
-        let [sums, held] = self.keys(wish.day);
-        let mut script = RESERVE_SCRIPT.key(sums);
-        script.key(held);
+    fn key(&self, scope: &SpendScope) -> String {
+        self.redis.key(TAG, scope)
+    }
+
+    /// `None` if Redis knows nothing of a scope.
+    async fn reserve(
+        &self,
+        wish: &Reservation,
+        scopes: &[SpendScope],
+        budget: &SpendBudget,
+    ) -> Option<Word> {
+        let mut script = RESERVE_SCRIPT.key(self.held_key(wish.day));
         script.arg(wish.id.to_string()).arg(wish.amount.get());
-        script.arg(limit.unwrap_or_default()).arg(millis(KEPT_FOR));
+        script.arg(millis(KEPT_FOR));
+        for scope in scopes {
+            let limit = budget.limit(scope, wish);
+            let limit = limit.map(|limit| limit.get().to_string());
+            script.key(self.key(scope)).arg(limit.unwrap_or_default());
+            script.arg(kept_for(scope));
+        }
         match self.redis.script::<i64>(RESERVE, PATIENCE, &script).await {
             Ok(-1) => None,
             Ok(0) => Some(Word::Exhausted),
-            Ok(_) => Some(Word::Granted),
+            Ok(1) => Some(Word::Granted),
+            // Sums beyond what a script counts exactly are left to the ledger.
+            Ok(_) => Some(Word::Away),
             Err(error) => {
                 tracing::debug!(%error, "the spend budget is kept by the ledger alone");
                 Some(Word::Away)
@@ -215,19 +265,22 @@ impl Gate {
         }
     }
 
-    async fn seed(&self, day: Date, spent: MicroDollars) -> Result<()> {
-        let [sums, _] = self.keys(day);
-        let mut script = SEED_SCRIPT.key(sums);
-        script.arg(spent.get()).arg(millis(KEPT_FOR));
+    async fn seed(&self, scopes: &[SpendScope], sums: &[SpendSum]) -> Result<()> {
+        let mut script = SEED_SCRIPT.prepare_invoke();
+        for (scope, sum) in scopes.iter().zip(sums) {
+            script.key(self.key(scope)).arg(sum.spent.get());
+            script.arg(kept_for(scope));
+        }
         self.redis.script(RESERVE, PATIENCE, &script).await
     }
 
     async fn settle(&self, settled: &Settled) -> Result<()> {
-        let [sums, held] = self.keys(settled.day);
-        let mut script = SETTLE_SCRIPT.key(sums);
-        script.key(held);
+        let mut script = SETTLE_SCRIPT.key(self.held_key(settled.day));
         script.arg(settled.id.to_string()).arg(settled.cost.get());
         script.arg(millis(KEPT_FOR));
+        for scope in &settled.scopes {
+            script.key(self.key(scope)).arg(kept_for(scope));
+        }
         self.redis.script(SETTLE, PATIENCE, &script).await
     }
 
@@ -252,7 +305,7 @@ impl Gate {
         loop {
             sleep(RETRY_INTERVAL).await;
             loop {
-                let Some(next) = lock(&self.state.pending).front().copied() else {
+                let Some(next) = lock(&self.state.pending).front().cloned() else {
                     break;
                 };
                 match self.settle(&next).await {
@@ -265,6 +318,14 @@ impl Gate {
     }
 }
 
+/// How long a key is kept after it was last used, in milliseconds.
+fn kept_for(scope: &SpendScope) -> u64 {
+    match scope {
+        SpendScope::Month(_) => millis(MONTH_KEPT_FOR),
+        SpendScope::Day(_) | SpendScope::Purpose(..) | SpendScope::User(..) => millis(KEPT_FOR),
+    }
+}
+
 fn is_final(kind: ErrorKind) -> bool {
     !kind.is_transient() && kind != ErrorKind::Full
 }
@@ -273,7 +334,8 @@ fn is_final(kind: ErrorKind) -> bool {
 impl<L: SpendLedger> SpendLedger for RedisSpendLedger<L> {
     async fn reserve(&self, wish: &Reservation, budget: &SpendBudget) -> Result<ReserveOutcome> {
         let Shared { ledger, gate } = &*self.shared;
-        let word = self.ask_gate(wish, budget).await;
+        let scopes = wish.scopes();
+        let word = self.ask_gate(wish, &scopes, budget).await;
         if word == Word::Exhausted {
             gate.state.refused.fetch_add(1, Ordering::Relaxed);
             return Ok(ReserveOutcome::Exhausted);
@@ -286,7 +348,7 @@ impl<L: SpendLedger> SpendLedger for RedisSpendLedger<L> {
         {
             let mut open = lock(&gate.state.open);
             if open.len() < OPEN_MAX {
-                open.insert(wish.id, wish.day);
+                open.insert(wish.id, scopes.clone());
             }
         }
         let reserved = ledger.reserve(wish, budget).await;
@@ -296,6 +358,7 @@ impl<L: SpendLedger> SpendLedger for RedisSpendLedger<L> {
             let freed = Settled {
                 id: wish.id,
                 day: wish.day,
+                scopes,
                 cost: MicroDollars::ZERO,
             };
             gate.settle_in_time(freed).await;
@@ -306,10 +369,12 @@ impl<L: SpendLedger> SpendLedger for RedisSpendLedger<L> {
     async fn settle(&self, reservation: ReservationId, spent: &SpendRow) -> Result<()> {
         let Shared { ledger, gate } = &*self.shared;
         ledger.settle(reservation, spent).await?;
-        let day = lock(&gate.state.open).remove(&reservation);
+        let scopes = lock(&gate.state.open).remove(&reservation);
+        let scopes = scopes.unwrap_or_else(|| SpendScope::of(spent.day, None, None));
         let settled = Settled {
             id: reservation,
-            day: day.unwrap_or(spent.day),
+            day: scopes.first().map_or(spent.day, SpendScope::day),
+            scopes,
             cost: spent.cost,
         };
         gate.settle_in_time(settled).await;
@@ -323,6 +388,7 @@ impl<L: SpendLedger> SpendLedger for RedisSpendLedger<L> {
             let booked = Settled {
                 id: ReservationId::from_uuid(uuid::Uuid::now_v7()),
                 day: row.day,
+                scopes: SpendScope::of(row.day, None, None),
                 cost: row.cost,
             };
             gate.settle_in_time(booked).await;

@@ -407,6 +407,16 @@ macro_rules! __store_checks {
                 rows_added_at_once_all_count
                 totals_hold_the_days_asked_for
                 totals_are_sorted
+                a_month_has_one_budget_for_its_days
+                each_user_has_a_budget_of_the_day
+                each_purpose_has_a_budget_of_the_day
+                the_last_percent_are_kept_for_premium_users
+                a_refused_wish_leaves_nothing_set_aside
+                settling_frees_and_books_in_every_scope
+                what_nobody_reserved_counts_in_day_and_month
+                sums_come_in_the_order_asked_for
+                many_users_at_once_exceed_no_limit
+                sums_of_days_stay_for_a_week_and_those_of_months_for_a_year
             }
         }
     };
@@ -508,6 +518,16 @@ macro_rules! __ledger_checks {
                 rows_added_at_once_all_count
                 totals_hold_the_days_asked_for
                 totals_are_sorted
+                a_month_has_one_budget_for_its_days
+                each_user_has_a_budget_of_the_day
+                each_purpose_has_a_budget_of_the_day
+                the_last_percent_are_kept_for_premium_users
+                a_refused_wish_leaves_nothing_set_aside
+                settling_frees_and_books_in_every_scope
+                what_nobody_reserved_counts_in_day_and_month
+                sums_come_in_the_order_asked_for
+                many_users_at_once_exceed_no_limit
+                sums_of_days_stay_for_a_week_and_those_of_months_for_a_year
             }
         }
     };

@@ -9,10 +9,10 @@ use crate::ai::ModelId;
 use crate::feedback::Tier;
 use crate::id::ReservationId;
 use crate::spend::{
-    MicroDollars, Purpose, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery,
-    SpendRow, settled_row,
+    MicroDollars, Payer, Purpose, Reservation, ReserveOutcome, SpendBudget, SpendLedger,
+    SpendQuery, SpendRow, SpendScope, SpendSum, settled_row,
 };
-use crate::testing::sample_key;
+use crate::testing::{sample_key, sample_user_id};
 
 const DAY: Date = date(2026, 1, 15);
 
@@ -42,6 +42,33 @@ fn spent(micros: u64) -> SpendRow {
         sample_key(1).case_id,
         MicroDollars::new(micros),
     )
+}
+
+/// A wish for some purpose on behalf of a user.
+fn wish_of(user: u32, purpose: Purpose, micros: u64) -> Reservation {
+    Reservation {
+        purpose,
+        payer: Some(sample_user_id(user).into()),
+        ..wish(micros)
+    }
+}
+
+async fn sums(ledger: &dyn SpendLedger, scopes: &[SpendScope]) -> Vec<SpendSum> {
+    let sums = ledger.sums(scopes).await.expect(WORKS);
+    assert_eq!(sums.len(), scopes.len(), "each scope asked for has a sum");
+    sums
+}
+
+/// Asks for one amount after the other, each with what is expected.
+async fn assert_outcomes(
+    ledger: &dyn SpendLedger,
+    budget: &SpendBudget,
+    wishes: impl IntoIterator<Item = (Reservation, ReserveOutcome)>,
+) {
+    for (wish, expected) in wishes {
+        let outcome = reserve(ledger, &wish, budget).await;
+        assert_eq!(outcome, expected, "{wish:?}");
+    }
 }
 
 async fn reserve(
@@ -328,4 +355,292 @@ pub async fn totals_are_sorted(ledger: Arc<dyn SpendLedger>) {
         totals(&*ledger, days[0], days[1], false).await,
         without_cases
     );
+}
+
+const fn sum(spent: u64, set_aside: u64) -> SpendSum {
+    SpendSum {
+        spent: MicroDollars::new(spent),
+        set_aside: MicroDollars::new(set_aside),
+    }
+}
+
+/// A month has one budget for all of its days, and the next one has its own.
+pub async fn a_month_has_one_budget_for_its_days(ledger: Arc<dyn SpendLedger>) {
+    let budget = SpendBudget {
+        per_month: Some(MicroDollars::new(100)),
+        ..SpendBudget::default()
+    };
+    let on = |day, micros| Reservation {
+        day,
+        ..wish(micros)
+    };
+    let wishes = [
+        (on(date(2026, 1, 1), 30), ReserveOutcome::Granted),
+        (on(date(2026, 1, 31), 30), ReserveOutcome::Granted),
+        (on(DAY, 41), ReserveOutcome::Exhausted),
+        (on(DAY, 40), ReserveOutcome::Granted),
+        (on(date(2026, 1, 16), 1), ReserveOutcome::Exhausted),
+        (on(date(2026, 2, 1), 100), ReserveOutcome::Granted),
+        (on(date(2025, 12, 31), 100), ReserveOutcome::Granted),
+        (on(date(2025, 1, 15), 100), ReserveOutcome::Granted),
+    ];
+    assert_outcomes(&*ledger, &budget, wishes).await;
+}
+
+/// Each user has a budget of the day, which what is on nobody's behalf does not touch.
+pub async fn each_user_has_a_budget_of_the_day(ledger: Arc<dyn SpendLedger>) {
+    let budget = SpendBudget {
+        per_user: Some(MicroDollars::new(100)),
+        ..SpendBudget::default()
+    };
+    let next_day = Reservation {
+        day: date(2026, 1, 16),
+        ..wish_of(1, Purpose::Chat, 100)
+    };
+    let wishes = [
+        (wish_of(1, Purpose::Chat, 60), ReserveOutcome::Granted),
+        (wish_of(1, Purpose::Feedback, 41), ReserveOutcome::Exhausted),
+        (wish_of(2, Purpose::Chat, 100), ReserveOutcome::Granted),
+        (wish(1_000), ReserveOutcome::Granted),
+        (wish_of(1, Purpose::Feedback, 40), ReserveOutcome::Granted),
+        (wish_of(1, Purpose::Chat, 1), ReserveOutcome::Exhausted),
+        (next_day, ReserveOutcome::Granted),
+    ];
+    assert_outcomes(&*ledger, &budget, wishes).await;
+}
+
+/// Each purpose has its budget of the day.
+pub async fn each_purpose_has_a_budget_of_the_day(ledger: Arc<dyn SpendLedger>) {
+    let budget = SpendBudget {
+        chat_per_day: Some(MicroDollars::new(10)),
+        feedback_per_day: Some(MicroDollars::new(20)),
+        precompute_per_day: Some(MicroDollars::new(30)),
+        ..SpendBudget::default()
+    };
+    for (purpose, limit) in Purpose::ALL.into_iter().zip([10, 20, 30]) {
+        let of = |micros| Reservation {
+            purpose,
+            ..wish(micros)
+        };
+        let next_day = Reservation {
+            day: date(2026, 1, 16),
+            ..of(limit)
+        };
+        let wishes = [
+            (of(limit + 1), ReserveOutcome::Exhausted),
+            (of(limit - 5), ReserveOutcome::Granted),
+            (of(6), ReserveOutcome::Exhausted),
+            (of(5), ReserveOutcome::Granted),
+            (of(1), ReserveOutcome::Exhausted),
+            (next_day, ReserveOutcome::Granted),
+        ];
+        assert_outcomes(&*ledger, &budget, wishes).await;
+    }
+}
+
+/// The last percent of day and month are kept for premium users.
+pub async fn the_last_percent_are_kept_for_premium_users(ledger: Arc<dyn SpendLedger>) {
+    let premium = |day, micros| Reservation {
+        day,
+        payer: Some(Payer {
+            user_id: sample_user_id(1),
+            is_premium: true,
+        }),
+        ..wish(micros)
+    };
+    let common = |day, micros| Reservation {
+        day,
+        ..wish_of(2, Purpose::Feedback, micros)
+    };
+    let next = date(2026, 1, 16);
+    let budget = SpendBudget {
+        per_day: Some(MicroDollars::new(100)),
+        per_month: Some(MicroDollars::new(190)),
+        premium_percent: 20,
+        ..SpendBudget::default()
+    };
+    let wishes = [
+        (common(DAY, 81), ReserveOutcome::Exhausted),
+        (common(DAY, 80), ReserveOutcome::Granted),
+        (common(DAY, 1), ReserveOutcome::Exhausted),
+        (wish(1), ReserveOutcome::Exhausted),
+        (premium(DAY, 21), ReserveOutcome::Exhausted),
+        (premium(DAY, 20), ReserveOutcome::Granted),
+        // Of the month 152 are for all, of which 100 are gone.
+        (common(next, 53), ReserveOutcome::Exhausted),
+        (common(next, 52), ReserveOutcome::Granted),
+        (common(next, 1), ReserveOutcome::Exhausted),
+        (premium(next, 38), ReserveOutcome::Granted),
+        (premium(next, 1), ReserveOutcome::Exhausted),
+    ];
+    assert_outcomes(&*ledger, &budget, wishes).await;
+}
+
+/// A wish that one scope refuses is set aside in none.
+pub async fn a_refused_wish_leaves_nothing_set_aside(ledger: Arc<dyn SpendLedger>) {
+    let limit = Some(MicroDollars::new(9));
+    let none = SpendBudget::default();
+    for budget in [
+        SpendBudget {
+            per_day: limit,
+            ..none
+        },
+        SpendBudget {
+            per_month: limit,
+            ..none
+        },
+        SpendBudget {
+            per_user: limit,
+            ..none
+        },
+        SpendBudget {
+            chat_per_day: limit,
+            ..none
+        },
+    ] {
+        let wish = wish_of(1, Purpose::Chat, 10);
+        let outcome = reserve(&*ledger, &wish, &budget).await;
+        assert_eq!(outcome, ReserveOutcome::Exhausted, "{budget:?}");
+        let found = sums(&*ledger, &wish.scopes()).await;
+        assert_eq!(found, [sum(0, 0); 4], "{budget:?}");
+    }
+}
+
+/// What is set aside counts in every scope, limited or not, and settling frees and books it in all of
+/// them, those of the day of the reservation.
+pub async fn settling_frees_and_books_in_every_scope(ledger: Arc<dyn SpendLedger>) {
+    let (settled, open) = (wish_of(1, Purpose::Chat, 100), wish_of(1, Purpose::Chat, 7));
+    for wish in [&settled, &open] {
+        reserve(&*ledger, wish, &SpendBudget::default()).await;
+    }
+    let scopes = settled.scopes();
+    assert_eq!(sums(&*ledger, &scopes).await, [sum(0, 107); 4]);
+    let next_day = date(2026, 1, 16);
+    let late = SpendRow {
+        day: next_day,
+        ..spent(30)
+    };
+    ledger.settle(settled.id, &late).await.expect(WORKS);
+    assert_eq!(sums(&*ledger, &scopes).await, [sum(30, 7); 4]);
+    let elsewhere = [
+        SpendScope::Day(next_day),
+        SpendScope::Purpose(DAY, Purpose::Feedback),
+        SpendScope::Purpose(next_day, Purpose::Chat),
+        SpendScope::User(DAY, sample_user_id(2)),
+        SpendScope::User(next_day, sample_user_id(1)),
+    ];
+    assert_eq!(sums(&*ledger, &elsewhere).await, [sum(0, 0); 5]);
+}
+
+/// What was spent without a reservation counts in its day and month.
+pub async fn what_nobody_reserved_counts_in_day_and_month(ledger: Arc<dyn SpendLedger>) {
+    settle(&*ledger, &wish(0), 30).await;
+    ledger.add(&[spent(5), spent(0)]).await.expect(WORKS);
+    let scopes = [
+        SpendScope::Day(DAY),
+        SpendScope::Month(DAY.first_of_month()),
+        SpendScope::Purpose(DAY, Purpose::Feedback),
+    ];
+    let expected = [sum(35, 0), sum(35, 0), sum(0, 0)];
+    assert_eq!(sums(&*ledger, &scopes).await, expected);
+    let budgets = [
+        budget(100),
+        SpendBudget {
+            per_month: Some(MicroDollars::new(100)),
+            ..SpendBudget::default()
+        },
+    ];
+    for budget in budgets {
+        let outcome = reserve(&*ledger, &wish(66), &budget).await;
+        assert_eq!(outcome, ReserveOutcome::Exhausted, "{budget:?}");
+    }
+}
+
+/// Sums come in the order asked for; a scope of which nothing is known has spent nothing.
+pub async fn sums_come_in_the_order_asked_for(ledger: Arc<dyn SpendLedger>) {
+    for (user, purpose, micros) in [(1, Purpose::Chat, 10), (2, Purpose::Precompute, 200)] {
+        let wish = wish_of(user, purpose, micros);
+        reserve(&*ledger, &wish, &SpendBudget::default()).await;
+    }
+    let asked = [
+        (SpendScope::User(DAY, sample_user_id(2)), 200),
+        (SpendScope::Day(date(2026, 1, 16)), 0),
+        (SpendScope::Purpose(DAY, Purpose::Chat), 10),
+        (SpendScope::Day(DAY), 210),
+        (SpendScope::User(DAY, sample_user_id(1)), 10),
+        (SpendScope::User(DAY, sample_user_id(3)), 0),
+        (SpendScope::Month(DAY.first_of_month()), 210),
+        (SpendScope::Month(date(2026, 2, 1)), 0),
+        (SpendScope::Purpose(DAY, Purpose::Feedback), 0),
+        (SpendScope::Purpose(DAY, Purpose::Precompute), 200),
+        (SpendScope::Day(Date::MIN), 0),
+        (SpendScope::Day(DAY), 210),
+    ];
+    let scopes = asked.map(|(scope, _)| scope);
+    let expected = asked.map(|(_, micros)| sum(0, micros));
+    assert_eq!(sums(&*ledger, &scopes).await, expected);
+    assert_eq!(sums(&*ledger, &[]).await, []);
+}
+
+/// However many users ask at once, on the days of a month and for all that there is, no limit is
+/// exceeded, and all of what is allowed is granted.
+pub async fn many_users_at_once_exceed_no_limit(ledger: Arc<dyn SpendLedger>) {
+    let budget = SpendBudget {
+        per_day: Some(MicroDollars::new(75)),
+        per_month: Some(MicroDollars::new(125)),
+        per_user: Some(MicroDollars::new(25)),
+        chat_per_day: Some(MicroDollars::new(35)),
+        ..SpendBudget::default()
+    };
+    let days = [DAY, date(2026, 1, 16)];
+    let wishes = (0..64_u32).map(|n| Reservation {
+        day: days[n as usize % 2],
+        ..wish_of(n / 2 % 5, Purpose::ALL[n as usize / 10 % 3], 10)
+    });
+    let wishes: Vec<_> = wishes.collect();
+    let calls = wishes.clone().into_iter().map(|wish| {
+        let ledger = Arc::clone(&ledger);
+        async move { reserve(&*ledger, &wish, &budget).await }
+    });
+    let outcomes = all_at_once(calls).await;
+    let granted = outcomes
+        .iter()
+        .filter(|one| **one == ReserveOutcome::Granted)
+        .count();
+    // Seven of ten on one day at most, twelve in the month; whoever comes first.
+    assert_eq!(granted, 12, "{outcomes:?}");
+    for wish in &wishes {
+        let scopes = wish.scopes();
+        for (scope, found) in scopes.iter().zip(sums(&*ledger, &scopes).await) {
+            let granted = wishes.iter().zip(&outcomes).filter(|(wish, outcome)| {
+                **outcome == ReserveOutcome::Granted && wish.scopes().contains(scope)
+            });
+            let set_aside: u64 = granted.map(|(wish, _)| wish.amount.get()).sum();
+            assert_eq!(found, sum(0, set_aside), "{scope}");
+            let limit = budget.limit(scope, wish);
+            assert!(
+                limit.is_none_or(|limit| found.set_aside <= limit),
+                "{scope}: {found:?}"
+            );
+        }
+    }
+}
+
+/// The sums of a day are kept for a week, those of a month for a year.
+pub async fn sums_of_days_stay_for_a_week_and_those_of_months_for_a_year(
+    ledger: Arc<dyn SpendLedger>,
+) {
+    let on = |day| Reservation {
+        day,
+        ..wish_of(1, Purpose::Chat, 10)
+    };
+    let (old, week) = (on(date(2025, 1, 31)), on(date(2026, 1, 8)));
+    for wish in [&old, &week, &on(DAY)] {
+        reserve(&*ledger, wish, &SpendBudget::default()).await;
+    }
+    let mut scopes = week.scopes();
+    scopes.retain(|scope| !matches!(scope, SpendScope::Month(_)));
+    assert_eq!(sums(&*ledger, &scopes).await, [sum(0, 10); 3]);
+    let month = [SpendScope::Month(date(2025, 1, 1))];
+    assert_eq!(sums(&*ledger, &month).await, [sum(0, 10)]);
 }

@@ -182,6 +182,18 @@ pub enum SpendScope {
 }
 
 impl SpendScope {
+    /// The scopes in which money of a day counts: the day, its month, and the purpose and the user
+    /// that are known.
+    ///
+    /// In the order of [`Reservation::scopes`].
+    #[must_use]
+    pub fn of(day: Date, purpose: Option<Purpose>, user_id: Option<UserId>) -> Vec<Self> {
+        let mut scopes = vec![Self::Day(day), Self::Month(day.first_of_month())];
+        scopes.extend(purpose.map(|purpose| Self::Purpose(day, purpose)));
+        scopes.extend(user_id.map(|user_id| Self::User(day, user_id)));
+        scopes
+    }
+
     /// The day, or the first one of the month.
     #[must_use]
     pub fn day(&self) -> Date {
@@ -247,13 +259,7 @@ impl Reservation {
     /// In this order, which is also that in which a ledger must lock what it keeps of them.
     #[must_use]
     pub fn scopes(&self) -> Vec<SpendScope> {
-        let day = self.day;
-        let mut scopes = vec![
-            SpendScope::Day(day),
-            SpendScope::Month(day.first_of_month()),
-            SpendScope::Purpose(day, self.purpose),
-        ];
-        scopes.extend(self.payer.map(|payer| SpendScope::User(day, payer.user_id)));
-        scopes
+        let user_id = self.payer.map(|payer| payer.user_id);
+        SpendScope::of(self.day, Some(self.purpose), user_id)
     }
 }

@@ -13,6 +13,8 @@ mod conformance;
 mod format;
 /// Who may come in: password, certificate, addresses.
 mod login;
+/// The spend ledger: what older programs left, what is forgotten, who waits for whom.
+mod money;
 /// Months: made ahead, made on demand, retired, pruned.
 mod months;
 /// Buckets that are another shard's.

@@ -2,13 +2,16 @@
 
 use futures_util::future::join_all;
 use medcards_cache::{Redis, RedisSpendLedger};
+use medcards_core::jiff::ToSpan;
 use medcards_core::jiff::civil::{Date, date};
 use medcards_core::memory::MemoryStore;
 use medcards_core::spend::{
     MicroDollars, Purpose, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery,
     settled_row,
 };
-use medcards_core::testing::{FaultPlan, Faulty, Operation, SAMPLE_START, sample_key};
+use medcards_core::testing::{
+    FaultPlan, Faulty, Operation, SAMPLE_START, sample_key, sample_user_id,
+};
 use medcards_core::{ErrorKind, ReservationId};
 
 use medcards_tests::redis::RedisServer;
@@ -122,6 +125,105 @@ async fn processes_together_set_aside_no_more_than_the_budget() {
     assert!(reserve(other, &wish(1_000 - spent)).await, "{spent}");
 }
 
+/// Limits of a month, of a purpose and of a user hold over processes and days as that of the day does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_together_exceed_no_limit_of_any_scope() {
+    let server = RedisServer::start();
+    let processes = [
+        process(&server).await.1,
+        process(&server).await.1,
+        process(&server).await.1,
+    ];
+    let budget = SpendBudget {
+        per_day: Some(MicroDollars::new(700)),
+        per_month: Some(MicroDollars::new(1_200)),
+        per_user: Some(MicroDollars::new(200)),
+        chat_per_day: Some(MicroDollars::new(300)),
+        ..SpendBudget::default()
+    };
+    let callers = (0..64_usize).map(|n| {
+        let ledger = processes[n % 3].clone();
+        let purpose = Purpose::ALL[n / 10 % 3];
+        let wish = Reservation {
+            day: DAY.saturating_add(i8::from(n % 2 == 1).days()),
+            purpose,
+            payer: Some(sample_user_id((n / 2 % 5) as u32).into()),
+            ..wish(100)
+        };
+        tokio::spawn(async move {
+            let outcome = ledger.reserve(&wish, &budget).await.expect(WORKS);
+            (outcome == ReserveOutcome::Granted).then_some((n % 3, wish))
+        })
+    });
+    let granted = join_all(callers).await.into_iter().map(Result::unwrap);
+    let (owners, granted): (Vec<_>, Vec<_>) = granted.flatten().unzip();
+    // Each user could use up more than there is, so nothing is left of the month.
+    assert_eq!(granted.len(), 12, "{granted:?}");
+    for scope in granted.iter().flat_map(Reservation::scopes) {
+        let of_scope = granted.iter().filter(|wish| wish.scopes().contains(&scope));
+        let set_aside: MicroDollars = of_scope.clone().map(|wish| wish.amount).sum();
+        for wish in of_scope {
+            let limit = budget.limit(&scope, wish);
+            assert!(limit.is_none_or(|limit| set_aside <= limit), "{scope}");
+        }
+    }
+    // Settling frees in all of them, for whichever process.
+    let last = granted.last().unwrap();
+    let again = Reservation {
+        id: ReservationId::new(SAMPLE_START),
+        ..last.clone()
+    };
+    for ledger in &processes {
+        let outcome = ledger.reserve(&again, &budget).await.expect(WORKS);
+        assert_eq!(outcome, ReserveOutcome::Exhausted);
+    }
+    for (owner, wish) in owners.into_iter().zip(&granted) {
+        settle(&processes[owner], wish, 0).await;
+    }
+    let whole = Reservation {
+        amount: MicroDollars::new(200),
+        ..again
+    };
+    let outcome = processes[0].reserve(&whole, &budget).await.expect(WORKS);
+    assert_eq!(outcome, ReserveOutcome::Granted);
+}
+
+/// A user of whom Redis has lost all is known to the ledger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_lost_everything_knows_users_and_months_from_the_ledger() {
+    let server = RedisServer::start();
+    let (_redis, ledger) = process(&server).await;
+    let budgets = [
+        SpendBudget {
+            per_user: Some(MicroDollars::new(1_000)),
+            ..SpendBudget::default()
+        },
+        SpendBudget {
+            per_month: Some(MicroDollars::new(1_000)),
+            ..SpendBudget::default()
+        },
+    ];
+    let of = |micros| Reservation {
+        payer: Some(sample_user_id(1).into()),
+        ..wish(micros)
+    };
+    let first = of(600);
+    let outcome = ledger.reserve(&first, &budgets[0]).await.expect(WORKS);
+    assert_eq!(outcome, ReserveOutcome::Granted);
+    settle(&ledger, &first, 600).await;
+    let known = server.command(&["KEYS", "*:{spend}:*"]);
+    server.command(&["FLUSHALL"]);
+    for budget in budgets {
+        let outcome = ledger.reserve(&of(401), &budget).await.expect(WORKS);
+        assert_eq!(outcome, ReserveOutcome::Exhausted, "{budget:?}");
+    }
+    let scopes = known.lines().filter(|key| !key.contains("held/"));
+    for key in scopes {
+        let spent = server.command(&["HGET", key, "spent"]);
+        assert_eq!(spent.trim(), "600", "{key}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_dead_process_set_aside_stays_set_aside() {
     let server = RedisServer::start();
@@ -178,11 +280,14 @@ async fn no_key_of_the_budget_is_without_expiry() {
     let first = wish(600);
     assert!(reserve(&ledger, &first).await);
     settle(&ledger, &first, 600).await;
-    let keys = server.command(&["KEYS", "*spend-*"]);
-    assert_eq!(keys.lines().count(), 2, "{keys}");
+    // The reservations of the day, the day, the month and the purpose.
+    let keys = server.command(&["KEYS", "*:{spend}:*"]);
+    assert_eq!(keys.lines().count(), 4, "{keys}");
     for key in keys.lines() {
+        let days = if key.contains("month/") { 40 } else { 9 };
         let left: i64 = server.command(&["TTL", key]).trim().parse().unwrap();
-        assert!((8 * 86_400..=9 * 86_400).contains(&left), "{key}: {left}");
+        let kept = (days - 1) * 86_400..=days * 86_400;
+        assert!(kept.contains(&left), "{key}: {left}");
     }
 }
 

@@ -16,8 +16,8 @@ use medcards_core::feedback::{
 };
 use medcards_core::memory::MemoryStore;
 use medcards_core::spend::{
-    MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
-    SpendScope, SpendSum,
+    MicroDollars, Purpose, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery,
+    SpendRow, SpendScope, SpendSum,
 };
 use medcards_core::store::{Consistency, Page, PageCursor, PageLimit, ReadToken};
 use medcards_core::testing::{SAMPLE_START, sample_feedback};
@@ -683,9 +683,29 @@ impl SpendLedger for StoreSaboteur {
             "the_same_reservation_sets_money_aside_once" => {
                 wish.id = ReservationId::new(SAMPLE_START);
             }
+            "a_month_has_one_budget_for_its_days" => budget.per_month = None,
+            "each_user_has_a_budget_of_the_day" => wish.payer = None,
+            "each_purpose_has_a_budget_of_the_day" => wish.purpose = Purpose::Feedback,
+            "the_last_percent_are_kept_for_premium_users" => budget.premium_percent = 0,
+            "many_users_at_once_exceed_no_limit" => {
+                let scopes = wish.scopes();
+                let sums = self.inner.sums(&scopes).await?;
+                let mut scopes = scopes.iter().zip(sums);
+                if !scopes.all(|(scope, sum)| budget.allows(scope, sum, &wish)) {
+                    return Ok(ReserveOutcome::Exhausted);
+                }
+                self.crowd.wait_for_another().await;
+                budget = SpendBudget::default();
+            }
             _ => {}
         }
-        self.inner.reserve(&wish, &budget).await
+        let outcome = self.inner.reserve(&wish, &budget).await?;
+        if self.breaks("a_refused_wish_leaves_nothing_set_aside") {
+            // As a ledger that looks at each scope after it has set aside in the one before.
+            let all = SpendBudget::default();
+            self.inner.reserve(&wish, &all).await?;
+        }
+        Ok(outcome)
     }
 
     async fn settle(&self, reservation: ReservationId, spent: &SpendRow) -> Result<()> {
@@ -697,6 +717,14 @@ impl SpendLedger for StoreSaboteur {
             "overspending_is_booked" => {
                 let set_aside = self.notes().wishes.get(&reservation).copied();
                 spent.cost = spent.cost.min(set_aside.unwrap_or(MicroDollars::MAX));
+            }
+            "settling_frees_and_books_in_every_scope" => {
+                return self.inner.add(&[spent]).await;
+            }
+            "what_nobody_reserved_counts_in_day_and_month"
+                if !self.notes().wishes.contains_key(&reservation) =>
+            {
+                return Ok(());
             }
             _ => {}
         }
@@ -718,7 +746,19 @@ impl SpendLedger for StoreSaboteur {
     }
 
     async fn sums(&self, scopes: &[SpendScope]) -> Result<Vec<SpendSum>> {
-        self.inner.sums(scopes).await
+        let mut scopes = scopes.to_vec();
+        match self.promise {
+            "sums_come_in_the_order_asked_for" => scopes.sort_unstable(),
+            "sums_of_days_stay_for_a_week_and_those_of_months_for_a_year" => {
+                for scope in &mut scopes {
+                    if let SpendScope::Month(month) = scope {
+                        *scope = SpendScope::Month(jiff_day().first_of_month().max(*month));
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.inner.sums(&scopes).await
     }
 
     async fn totals(&self, query: &SpendQuery) -> Result<Vec<SpendRow>> {

@@ -1,14 +1,17 @@
+mod sums;
+
 use async_trait::async_trait;
 use medcards_core::feedback::Tier;
 use medcards_core::jiff::civil::Date;
 use medcards_core::spend::{
-    MicroDollars, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow,
-    SpendScope, SpendSum,
+    MicroDollars, Purpose, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery,
+    SpendRow, SpendScope, SpendSum,
 };
-use medcards_core::{CaseId, Error, ErrorKind, ReservationId, Result};
+use medcards_core::{CaseId, Error, ErrorKind, ReservationId, Result, UserId};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
+use self::sums::Sums;
 use crate::PgStore;
 use crate::column::{Columns, day, saturated};
 use crate::error::{self, Failure};
@@ -18,36 +21,28 @@ const RESERVE: &str = "reserve spend";
 const SETTLE: &str = "settle spend";
 const ADD: &str = "add spend";
 const TOTALS: &str = "add up spend";
+const SUMS: &str = "find spend sums";
 
 /// The first day of the earliest whole year that a column can hold. Nothing was spent before.
 const DAY_MIN: Date = Date::constant(-4712, 1, 1);
 
-/// Makes sure of the rows of some days.
-const MAKE_DAYS_SQL: &str = "
-INSERT INTO spend_days (day, spent, set_aside)
-SELECT day, 0, 0 FROM unnest($1::date[]) AS day ORDER BY day
-ON CONFLICT (day) DO NOTHING";
+const FIND_RESERVATION_SQL: &str = "
+SELECT day, amount, settled, purpose, user_id FROM spend_reservations WHERE id = $1";
 
-/// All who change the sums of a day wait here for each other, always in the order of the days.
-const LOCK_DAYS_SQL: &str = "
-SELECT day, spent, set_aside FROM spend_days WHERE day = ANY ($1) ORDER BY day FOR UPDATE";
-
-const PUT_DAY_SQL: &str = "UPDATE spend_days SET spent = $2, set_aside = $3 WHERE day = $1";
-
-const FIND_RESERVATION_SQL: &str =
-    "SELECT day, amount, settled FROM spend_reservations WHERE id = $1";
-
-const INSERT_RESERVATION_SQL: &str =
-    "INSERT INTO spend_reservations (id, day, amount, settled) VALUES ($1, $2, $3, false)";
+const INSERT_RESERVATION_SQL: &str = "
+INSERT INTO spend_reservations (id, day, amount, settled, purpose, user_id)
+VALUES ($1, $2, $3, false, $4, $5) ON CONFLICT (id) DO NOTHING";
 
 /// A call that nobody reserved is owed all the same, and booked once.
-const SETTLE_SQL: &str = "
+const INSERT_SETTLED_SQL: &str = "
 INSERT INTO spend_reservations (id, day, amount, settled) VALUES ($1, $2, 0, true)
-ON CONFLICT (id) DO UPDATE SET settled = true";
+ON CONFLICT (id) DO NOTHING";
 
-/// When a day begins: nobody settles again what was settled a week ago.
-const FORGET_SETTLED_SQL: &str =
-    "DELETE FROM spend_reservations WHERE settled AND day < $1::date - 7";
+const SETTLE_SQL: &str =
+    "UPDATE spend_reservations SET settled = true WHERE id = $1 AND NOT settled";
+
+/// How often settling is begun: once more if somebody reserves the same at that moment.
+const SETTLE_BEGUN_MAX: u32 = 2;
 
 /// Rows of the same key are added up first, and all are taken in the order of the key. A sum beyond
 /// 64 bits would be an error; it stays at the greatest amount.
@@ -81,70 +76,92 @@ FROM spend_totals WHERE day BETWEEN $1 AND $2 GROUP BY day, tier, model";
 #[async_trait]
 impl SpendLedger for PgStore {
     async fn reserve(&self, wish: &Reservation, budget: &SpendBudget) -> Result<ReserveOutcome> {
+        let scopes = wish.scopes();
         let reserved: Result<_, Failure> = transact!(self.primary(), |transaction| {
-            let [mut sums] = DaySums::lock(&mut transaction, [wish.day]).await?;
-            // Looked for behind the lock: who reserves the same at the same time is seen.
-            if find_reservation(&mut transaction, wish.id).await?.is_some() {
-                return Ok(ReserveOutcome::Granted);
-            }
-            sums.set_aside += wish.amount;
-            if budget.per_day.is_some_and(|limit| sums.exceed(limit)) {
-                return Ok(ReserveOutcome::Exhausted);
+            let mut sums = Sums::lock(&mut transaction, scopes.iter().copied()).await?;
+            let allows = |scope| budget.allows(scope, sums.of(scope), wish);
+            if !scopes.iter().all(allows) {
+                // Looked for behind the lock: who reserves the same at the same time is seen.
+                let held = find_reservation(&mut transaction, wish.id).await?;
+                return Ok(match held {
+                    Some(_) => ReserveOutcome::Granted,
+                    None => ReserveOutcome::Exhausted,
+                });
             }
             let insert = sqlx::query(INSERT_RESERVATION_SQL)
                 .bind(*wish.id.as_uuid())
                 .bind(day(wish.day))
-                .bind(saturated(wish.amount.get()));
-            transaction.execute(insert).await?;
-            sums.put(&mut transaction).await?;
+                .bind(saturated(wish.amount.get()))
+                .bind(wish.purpose.as_str())
+                .bind(wish.payer.map(|payer| *payer.user_id.as_uuid()));
+            if transaction.execute(insert).await? > 0 {
+                sums.change(&scopes, |sum| sum.set_aside += wish.amount);
+                sums.put(&mut transaction).await?;
+            }
             Ok(ReserveOutcome::Granted)
         });
         reserved.map_err(|failure| failure.during(RESERVE))
     }
 
     async fn settle(&self, reservation: ReservationId, spent: &SpendRow) -> Result<()> {
-        let settled: Result<(), Failure> = transact!(self.primary(), |transaction| {
-            let held = find_reservation(&mut transaction, reservation).await?;
-            let held_day = held.as_ref().map_or(spent.day, |held| held.day);
-            let [mut of_held, mut of_spent] =
-                DaySums::lock(&mut transaction, [held_day, spent.day]).await?;
-            // Again behind the lock: who settles the same at the same time is seen.
-            let held = find_reservation(&mut transaction, reservation).await?;
-            if held.as_ref().is_some_and(|held| held.settled) {
+        for _ in 0..SETTLE_BEGUN_MAX {
+            let settled: Result<bool, Failure> = transact!(self.primary(), |transaction| {
+                let held = find_reservation(&mut transaction, reservation).await?;
+                if held.as_ref().is_some_and(|held| held.settled) {
+                    return Ok(true);
+                }
+                let (scopes, amount) = match &held {
+                    Some(held) => (
+                        SpendScope::of(held.day, held.purpose, held.user_id),
+                        held.amount,
+                    ),
+                    None => (SpendScope::of(spent.day, None, None), MicroDollars::ZERO),
+                };
+                let mut sums = Sums::lock(&mut transaction, scopes.iter().copied()).await?;
+                // Behind the lock: of those who settle the same at the same time one does.
+                let settle = match &held {
+                    Some(_) => sqlx::query(SETTLE_SQL).bind(*reservation.as_uuid()),
+                    None => sqlx::query(INSERT_SETTLED_SQL)
+                        .bind(*reservation.as_uuid())
+                        .bind(day(spent.day)),
+                };
+                if transaction.execute(settle).await? == 0 {
+                    return Ok(held.is_some());
+                }
+                sums.change(&scopes, |sum| {
+                    sum.set_aside = sum.set_aside.saturating_sub(amount);
+                    sum.spent += spent.cost;
+                });
+                sums.put(&mut transaction).await?;
+                transaction
+                    .execute(add_rows(std::slice::from_ref(spent)))
+                    .await?;
+                Ok(true)
+            });
+            if settled.map_err(|failure| failure.during(SETTLE))? {
                 return Ok(());
             }
-            let amount = held.map_or(MicroDollars::ZERO, |held| held.amount);
-            of_held.set_aside = of_held.set_aside.saturating_sub(amount);
-            if held_day == spent.day {
-                of_spent = of_held;
-            } else {
-                of_held.put(&mut transaction).await?;
-            }
-            of_spent.spent += spent.cost;
-            of_spent.put(&mut transaction).await?;
-            let settle = sqlx::query(SETTLE_SQL).bind(*reservation.as_uuid());
-            transaction.execute(settle.bind(day(spent.day))).await?;
-            transaction
-                .execute(add_rows(std::slice::from_ref(spent)))
-                .await?;
-            Ok(())
-        });
-        settled.map_err(|failure| failure.during(SETTLE))
+        }
+        let context = "others reserve and forget the same: try again";
+        Err(Error::new(ErrorKind::Busy, SETTLE, context))
     }
 
     async fn add(&self, rows: &[SpendRow]) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
+        let costly: Vec<_> = rows
+            .iter()
+            .filter(|row| row.cost > MicroDollars::ZERO)
+            .map(|row| (SpendScope::of(row.day, None, None), row.cost))
+            .collect();
         let added: Result<(), Failure> = transact!(self.primary(), |transaction| {
-            let mut costly: Vec<_> = rows
-                .iter()
-                .filter(|row| row.cost > MicroDollars::ZERO)
-                .collect();
-            costly.sort_by_key(|row| row.day);
-            for row in costly {
-                let [mut sums] = DaySums::lock(&mut transaction, [row.day]).await?;
-                sums.spent += row.cost;
+            if !costly.is_empty() {
+                let scopes = costly.iter().flat_map(|(scopes, _)| scopes.iter().copied());
+                let mut sums = Sums::lock(&mut transaction, scopes).await?;
+                for (scopes, cost) in &costly {
+                    sums.change(scopes, |sum| sum.spent += *cost);
+                }
                 sums.put(&mut transaction).await?;
             }
             transaction.execute(add_rows(rows)).await?;
@@ -172,8 +189,8 @@ impl SpendLedger for PgStore {
     }
 
     async fn sums(&self, scopes: &[SpendScope]) -> Result<Vec<SpendSum>> {
-        let context = format!("no sums of {} scopes are kept", scopes.len());
-        Err(Error::new(ErrorKind::Invalid, "add up spend", context))
+        let rows = self.on_primary(SUMS, || sums::find(scopes)).await?;
+        sums::read(&rows, scopes).map_err(|failure| failure.during(SUMS))
     }
 }
 
@@ -196,6 +213,8 @@ struct Held {
     day: Date,
     amount: MicroDollars,
     settled: bool,
+    purpose: Option<Purpose>,
+    user_id: Option<UserId>,
 }
 
 async fn find_reservation(
@@ -212,66 +231,18 @@ async fn find_reservation(
             day: columns.day()?,
             amount: MicroDollars::new(columns.number()?),
             settled: columns.next()?,
+            purpose: read_purpose(&mut columns)?,
+            user_id: columns.next::<Option<Uuid>>()?.map(UserId::from_uuid),
         })
     };
     read().map(Some).ok_or(Failure::Unreadable("reservation"))
 }
 
-/// The sums of one day, locked until the end of the transaction.
-#[derive(Clone, Copy)]
-struct DaySums {
-    day: Date,
-    spent: MicroDollars,
-    set_aside: MicroDollars,
-}
-
-impl DaySums {
-    /// Locks the sums of some days and returns them in the order asked for.
-    async fn lock<const N: usize>(
-        transaction: &mut Transaction<'_>,
-        days: [Date; N],
-    ) -> Result<[Self; N], Failure> {
-        let wanted: Vec<_> = days.iter().map(|date| day(*date)).collect();
-        let made = sqlx::query(MAKE_DAYS_SQL).bind(wanted.clone());
-        if transaction.execute(made).await? > 0
-            && let Some(date) = days.first()
-        {
-            let forget = sqlx::query(FORGET_SETTLED_SQL).bind(day(*date));
-            transaction.execute(forget).await?;
-        }
-        let rows = transaction
-            .fetch(sqlx::query(LOCK_DAYS_SQL).bind(wanted))
-            .await?;
-        let read = |row: &PgRow| {
-            let mut columns = Columns::of(row);
-            Some(Self {
-                day: columns.day()?,
-                spent: MicroDollars::new(columns.number()?),
-                set_aside: MicroDollars::new(columns.number()?),
-            })
-        };
-        let found: Option<Vec<Self>> = rows.iter().map(read).collect();
-        let found = found.ok_or(Failure::Unreadable("sum of a day"))?;
-        let of = |date: Date| found.iter().find(|sums| sums.day == date).copied();
-        let mut sums = Vec::with_capacity(N);
-        for date in days {
-            sums.push(of(date).ok_or(Failure::Unreadable("sum of a day"))?);
-        }
-        sums.try_into()
-            .map_err(|_few| Failure::Unreadable("sum of a day"))
-    }
-
-    async fn put(&self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
-        let put = sqlx::query(PUT_DAY_SQL)
-            .bind(day(self.day))
-            .bind(saturated(self.spent.get()))
-            .bind(saturated(self.set_aside.get()));
-        transaction.execute(put).await.map(drop)
-    }
-
-    fn exceed(&self, limit: MicroDollars) -> bool {
-        // Not the sum of amounts, which stops at the greatest one.
-        u128::from(self.spent.get()) + u128::from(self.set_aside.get()) > u128::from(limit.get())
+/// The next column as a purpose, or `None` inside if it is null.
+pub(crate) fn read_purpose(columns: &mut Columns<'_>) -> Option<Option<Purpose>> {
+    match columns.next::<Option<&str>>()? {
+        Some(name) => Some(Some(Purpose::from_name(name)?)),
+        None => Some(None),
     }
 }
 
