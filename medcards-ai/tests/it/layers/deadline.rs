@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -45,7 +46,7 @@ async fn a_stream_that_stalls_is_given_up_and_dropped() {
     double
         .scripted
         .push(Script::deltas(["It is "]).then_hangs());
-    let provider = Deadline::new(double.clone(), CONFIG);
+    let provider = Deadline::new(Arc::clone(&double), CONFIG);
     let mut stream = provider.stream(request()).await.unwrap();
     let first = stream.next().await.unwrap().unwrap();
     assert_eq!(first, AiEvent::Delta("It is ".to_owned()));

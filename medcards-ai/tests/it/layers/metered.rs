@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use medcards_ai::layer::Metered;
@@ -19,7 +20,7 @@ const USAGE: TokenUsage = TokenUsage {
 #[tokio::test(start_paused = true)]
 async fn calls_are_counted_by_how_they_ended() {
     let double = Double::new();
-    let provider = Metered::new(double.clone());
+    let provider = Metered::new(Arc::clone(&double));
     for (script, outcome) in [
         (Script::deltas(["It is."]), "complete"),
         (
@@ -52,7 +53,7 @@ async fn calls_are_counted_by_how_they_ended() {
     drop(provider.stream(request()).await.unwrap());
     double.scripted.push(Script::hangs());
     let call = tokio::time::timeout(Duration::from_millis(1), ask(&provider));
-    assert!(call.await.is_err());
+    call.await.unwrap_err();
     let metrics = provider.metrics();
     let dropped = figure(&*metrics, "medcards_ai_calls_total", ("outcome", "dropped"));
     assert_eq!(dropped, 2.0);
@@ -65,7 +66,7 @@ async fn calls_are_counted_by_how_they_ended() {
 #[tokio::test(start_paused = true)]
 async fn tokens_cost_and_waits_are_counted_per_purpose() {
     let double = Double::new();
-    let provider = Metered::new(double.clone());
+    let provider = Metered::new(Arc::clone(&double));
     double.delay(Duration::from_secs(3));
     let script = Script::deltas(["It is."]).then_ends(StopReason::Complete, USAGE);
     double.scripted.push(script);
