@@ -29,7 +29,8 @@ use crate::http::ASK;
 /// | is refused by a layer within, or dropped by its caller | nothing |
 ///
 /// A reply counts when it ends. While open, a call is refused as [`Refusal::BreakerOpen`], with the
-/// rest of the pause.
+/// rest of the pause. Calls that passed before it opened go on, those that wait for a turn or a place
+/// within too. Each process has a breaker of its own.
 ///
 /// [`RateLimitAware`]: super::RateLimitAware
 pub struct BreakerLayer<P> {

@@ -22,10 +22,16 @@
 //! 10 s after the first, each waits at most 2 s for a turn, 2 s for a place and 10 s for the ledger,
 //! and then takes at most 45 s, of which 10 s without a word.
 //!
+//! # Batches
+//!
+//! [`AiProvider::batches`] is passed on as it is: a batch is no call, and who makes one sets the money
+//! aside for it. Of several providers it is that of the first.
+//!
 //! # Dropped calls
 //!
 //! A future or stream may be dropped at any time: see what each layer says of it.
 //!
+//! [`AiProvider::batches`]: medcards_core::ai::AiProvider::batches
 //! [`Budgeted`]: medcards_core::ai::Budgeted
 
 mod breaker;

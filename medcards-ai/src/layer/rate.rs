@@ -53,7 +53,8 @@ impl Default for RateLimitConfig {
 /// The layer that slows down before the provider says no, and stops when it did.
 ///
 /// It reads [`AiProvider::rate_limits`] before each call. Where less than a share is left, calls are
-/// spread over the time until all is back, see [`CallPace`]; calls under way count as not told yet.
+/// spread over the time until all is back, see [`CallPace`]; calls under way count as not told yet,
+/// at the most tokens that they may write, as some providers count them too until they end.
 /// After a failure of kind [`ErrorKind::RateLimited`] all calls wait for as long as the provider
 /// asked, or for a pause that doubles. A call that would wait for too long is refused at once as
 /// [`Refusal::RateLimited`], with the time it would take.

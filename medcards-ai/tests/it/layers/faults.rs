@@ -18,7 +18,7 @@ use medcards_core::feedback::{FeedbackRequest, FeedbackResolver, RequestAudience
 use medcards_core::memory::{MemoryCache, MemoryStore};
 use medcards_core::spend::{MicroDollars, Price};
 use medcards_core::testing::{ManualClock, PlainPrompt, sample_case};
-use medcards_core::time::Clock;
+use medcards_core::time::{Clock, SystemClock};
 use medcards_core::user::{Level, Locale};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -93,10 +93,15 @@ impl Dialect {
     const ALL: [Self; 2] = [Self::Anthropic, Self::OpenAi];
 
     fn provider(self, url: &str) -> Arc<dyn AiProvider> {
+        self.provider_at(url, Arc::new(SystemClock::new()))
+    }
+
+    fn provider_at(self, url: &str, clock: Arc<dyn Clock>) -> Arc<dyn AiProvider> {
         match self {
             Self::Anthropic => Arc::new(
                 AnthropicProvider::builder("claude-haiku-4-5")
                     .with_base_url(url)
+                    .with_clock(clock)
                     .with_key(SecretString::from(KEY))
                     .build()
                     .unwrap(),
@@ -104,6 +109,7 @@ impl Dialect {
             Self::OpenAi => Arc::new(
                 OpenAiProvider::builder("gpt-test")
                     .with_base_url(url)
+                    .with_clock(clock)
                     .with_key(SecretString::from(KEY))
                     .with_price(Price {
                         input: MicroDollars::new(1_000_000),
@@ -564,4 +570,85 @@ async fn a_student_reads_an_answer_every_time_whatever_fails() {
         .iter()
         .flat_map(|fault| Dialect::ALL.map(|dialect| check_student(fault, dialect)));
     join_all(runs).await;
+}
+
+/// Checks that another model answers, unless the first had begun to.
+async fn check_fallback(fault: &Fault, dialect: Dialect) {
+    let what = format!("{} of {dialect:?}", fault.name);
+    let waits = Waits::short(fault);
+    let sick = Sick::new(fault, dialect, &waits).await;
+    let other = match dialect {
+        Dialect::Anthropic => Dialect::OpenAi,
+        Dialect::OpenAi => Dialect::Anthropic,
+    };
+    let healthy = Server::start(Answer::events(other.reply())).await;
+    let ledger = Ledger::new();
+    let stack = AiStack::builder(
+        dialect.provider(&sick.url()),
+        Arc::clone(&ledger) as _,
+        Arc::new(ManualClock::default()),
+    )
+    .with_fallback(other.provider(&healthy.url))
+    .with_retry(waits.retry)
+    .with_deadline(waits.deadline)
+    .with_rate_limits(waits.rate)
+    .build()
+    .unwrap();
+    let mut told = MicroDollars::ZERO;
+    for _ in 0..fault.attempts.len() + 2 {
+        match timeout(CALL_MAX, ask(&stack)).await.unwrap() {
+            Ok(reply) => {
+                assert_eq!(reply.model, *other.provider(&healthy.url).model(), "{what}");
+                told += reply.cost;
+            }
+            Err(failure) => {
+                assert!(fault.name.ends_with("midway"), "{what}: {failure}");
+                let Billed::Booked(cost) = failure.billed else {
+                    panic!("{what}: {failure:?}");
+                };
+                told += cost;
+            }
+        }
+    }
+    stack.close().await;
+    assert_eq!(ledger.sum().await.spent, told, "{what}");
+    let asked: u64 = fault.attempts.iter().sum();
+    assert_eq!(sick.requests().unwrap_or(asked), asked, "{what}");
+}
+
+#[tokio::test]
+async fn another_model_answers_whatever_fails_before_the_first_word() {
+    let runs = FAULTS
+        .iter()
+        .flat_map(|fault| Dialect::ALL.map(|dialect| check_fallback(fault, dialect)));
+    join_all(runs).await;
+}
+
+#[tokio::test]
+async fn what_a_server_says_is_left_is_not_overdrawn() {
+    for dialect in Dialect::ALL {
+        // The clock stands, so that what is used up stays used up.
+        let clock = Arc::new(ManualClock::default());
+        let reset = (clock.now() + Duration::from_secs(30)).to_string();
+        let server = Server::start(match dialect {
+            Dialect::Anthropic => Answer::events(dialect.reply())
+                .with_header("anthropic-ratelimit-requests-limit", "50")
+                .with_header("anthropic-ratelimit-requests-remaining", "0")
+                .with_header("anthropic-ratelimit-requests-reset", &reset),
+            Dialect::OpenAi => Answer::events(dialect.reply())
+                .with_header("x-ratelimit-limit-requests", "50")
+                .with_header("x-ratelimit-remaining-requests", "0")
+                .with_header("x-ratelimit-reset-requests", "30s"),
+        })
+        .await;
+        let provider = dialect.provider_at(&server.url, Arc::clone(&clock) as _);
+        let stack = AiStack::builder(provider, Ledger::new(), clock)
+            .build()
+            .unwrap();
+        ask(&stack).await.unwrap();
+        let failure = ask(&stack).await.unwrap_err();
+        assert_eq!(failure.refusal, Some(Refusal::RateLimited), "{dialect:?}");
+        assert!(failure.error.retry_after().unwrap() > Duration::from_secs(2));
+        assert_eq!(server.requests().len(), 1, "{dialect:?}");
+    }
 }

@@ -154,3 +154,18 @@ async fn one_that_is_dropped_while_it_waits_is_not_under_way() {
     while stream.next().await.is_some() {}
     assert_eq!(double.calls(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_while_the_provider_says_no_does_not_ask() {
+    let double = Double::new();
+    let (provider, clock) = aware(&double);
+    double.limit(requests(&clock, 10, Duration::from_secs(10)));
+    ask(&provider).await.unwrap();
+    double.delay(Duration::from_millis(500));
+    double.fail(error(RateLimited).with_retry_after(Duration::from_secs(20)));
+    // The second waits a second longer for its turn than the first, which is told no meanwhile.
+    let (said_no, waited) = tokio::join!(ask(&provider), ask(&provider));
+    assert_eq!(said_no.unwrap_err().refusal, None);
+    assert_eq!(waited.unwrap_err().refusal, Some(Refusal::RateLimited));
+    assert_eq!(double.calls(), 2);
+}
