@@ -40,6 +40,9 @@
 //! | the reply was cut after the server told the final tokens | those tokens |
 //! | the reply was cut before | unknown |
 //!
+//! A server's `x-should-retry` is taken at its word: an error that it says is final is not
+//! retryable, whatever its status.
+//!
 //! A server that never tells tokens is billed at the most that the bytes can be: one token for each
 //! byte of the prompt and of the reply.
 //!

@@ -43,6 +43,10 @@ impl MessageDecoder {
                 self.reply_bytes += text.len();
                 Step::Delta(text)
             }
+            Block::Thinking { thinking } => {
+                self.reply_bytes += thinking.len();
+                Step::Nothing
+            }
             Block::Unknown => Step::Nothing,
         }
     }

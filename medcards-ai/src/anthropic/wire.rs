@@ -140,12 +140,17 @@ pub(super) enum Event {
     Unknown,
 }
 
-/// A block of content, or a piece of one; only text matters.
+/// A block of content, or a piece of one. Text is shown; thinking is billed but not shown.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Block {
     #[serde(alias = "text_delta")]
     Text { text: String },
+    #[serde(alias = "thinking_delta")]
+    Thinking {
+        #[serde(default)]
+        thinking: String,
+    },
     #[serde(other)]
     Unknown,
 }

@@ -23,20 +23,30 @@ const ERROR_BYTES_MAX: u64 = 64 * 1024;
 const TYPE_LEN_MAX: usize = 64;
 
 /// What a server says of an error. Its message may quote the prompt, so it is never read.
+///
+/// Whatever stands in the place of an error is one: some servers put a sentence there.
 #[derive(Debug, Default, Deserialize)]
+#[serde(from = "serde_json::Value")]
 pub(crate) struct ApiError {
-    #[serde(default, rename = "type")]
-    kind: Option<serde_json::Value>,
-    #[serde(default)]
-    code: Option<serde_json::Value>,
-    #[serde(default)]
-    details: Option<Details>,
+    /// The names that it gives itself, most exact first.
+    names: Vec<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct Details {
-    #[serde(default)]
-    error_code: Option<serde_json::Value>,
+impl From<serde_json::Value> for ApiError {
+    fn from(error: serde_json::Value) -> Self {
+        let names = [
+            error.pointer("/details/error_code"),
+            error.get("code"),
+            error.get("type"),
+        ];
+        let names = names.into_iter().flatten().filter_map(|name| name.as_str());
+        Self {
+            names: names
+                .filter(|name| is_type_name(name))
+                .map(str::to_owned)
+                .collect(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -45,37 +55,25 @@ struct Envelope {
 }
 
 impl ApiError {
-    /// The names that it gives itself, most exact first.
-    fn names(&self) -> impl Iterator<Item = &str> {
-        let details = self
-            .details
-            .as_ref()
-            .and_then(|details| details.error_code.as_ref());
-        [details, self.code.as_ref(), self.kind.as_ref()]
-            .into_iter()
-            .flatten()
-            .filter_map(|name| name.as_str())
-            .filter(|name| is_type_name(name))
-    }
-
     /// The error of an item, which some write in an envelope of its own. One without sense is an
     /// error without names.
     pub(crate) fn within(value: &serde_json::Value) -> Self {
-        let inner = value.get("error").unwrap_or(value);
-        Self::deserialize(inner).unwrap_or_default()
+        value.get("error").unwrap_or(value).clone().into()
     }
 
     /// The kind that its names stand for, if one is known.
     fn kind(&self) -> Option<ErrorKind> {
-        self.names().find_map(kind_of_name)
+        self.names.iter().find_map(|name| kind_of_name(name))
     }
 }
 
 /// The failure that an item of a batch ended with, which is billed at nothing.
 pub(crate) fn failure_of_item(operation: &'static str, api: &ApiError) -> AiFailure {
     let kind = api.kind().unwrap_or(ErrorKind::Unavailable);
-    let names: Vec<_> = api.names().collect();
-    let context = format!("the item failed: {}", names.join(", "));
+    let context = match api.names.as_slice() {
+        [] => "the item failed".to_owned(),
+        names => format!("the item failed: {}", names.join(", ")),
+    };
     AiFailure::free(Error::new(kind, operation, context))
 }
 
@@ -109,7 +107,7 @@ pub(super) async fn failure_of_status(
 
     let kind = kind_of_status(status, &headers, &api);
     let mut context = format!("the provider answered {}", status.as_u16());
-    for name in api.names() {
+    for name in &api.names {
         context.push_str(", ");
         context.push_str(name);
     }
@@ -137,11 +135,9 @@ pub(super) async fn failure_of_status(
 /// The failure that an error within a reply of status 200 is.
 pub(crate) fn failure_within_reply(api: &ApiError, billed: Billed) -> AiFailure {
     let kind = api.kind().unwrap_or(ErrorKind::Unavailable);
-    let names: Vec<_> = api.names().collect();
-    let context = if names.is_empty() {
-        "the provider broke off the reply".to_owned()
-    } else {
-        format!("the provider broke off the reply: {}", names.join(", "))
+    let context = match api.names.as_slice() {
+        [] => "the provider broke off the reply".to_owned(),
+        names => format!("the provider broke off the reply: {}", names.join(", ")),
     };
     AiFailure {
         error: Error::new(kind, ASK, context),
@@ -150,14 +146,26 @@ pub(crate) fn failure_within_reply(api: &ApiError, billed: Billed) -> AiFailure 
     }
 }
 
+/// The kind of an answer. Where the server says that trying again is of use, or of none, it is
+/// taken at its word.
 fn kind_of_status(status: StatusCode, headers: &HeaderMap, api: &ApiError) -> ErrorKind {
+    let kind = told_by_status(status, api);
+    match should_retry(headers) {
+        Some(false) if kind == ErrorKind::RateLimited => ErrorKind::Denied,
+        Some(false) if kind.is_transient() => ErrorKind::Unexpected,
+        Some(true) if kind == ErrorKind::Invalid => ErrorKind::Unavailable,
+        _ => kind,
+    }
+}
+
+fn told_by_status(status: StatusCode, api: &ApiError) -> ErrorKind {
     match status.as_u16() {
         401..=403 => ErrorKind::Denied,
         404 => ErrorKind::NotFound,
         408 | 504 | 524 => ErrorKind::Timeout,
         // Another request is in the way; the same one may succeed later.
         409 => ErrorKind::Unavailable,
-        429 if api.kind() == Some(ErrorKind::Denied) || is_final(headers) => ErrorKind::Denied,
+        429 if api.kind() == Some(ErrorKind::Denied) => ErrorKind::Denied,
         429 => ErrorKind::RateLimited,
         status if status >= 500 => ErrorKind::Unavailable,
         status if status >= 300 => ErrorKind::Invalid,
@@ -165,11 +173,13 @@ fn kind_of_status(status: StatusCode, headers: &HeaderMap, api: &ApiError) -> Er
     }
 }
 
-/// Whether the server says that trying again is of no use.
-fn is_final(headers: &HeaderMap) -> bool {
-    headers
-        .get("x-should-retry")
-        .is_some_and(|value| value == "false")
+/// Whether the server says that trying again is of use.
+fn should_retry(headers: &HeaderMap) -> Option<bool> {
+    match headers.get("x-should-retry")?.as_bytes() {
+        b"true" => Some(true),
+        b"false" => Some(false),
+        _ => None,
+    }
 }
 
 fn kind_of_name(name: &str) -> Option<ErrorKind> {
@@ -191,9 +201,8 @@ fn kind_of_name(name: &str) -> Option<ErrorKind> {
             ErrorKind::RateLimited
         }
         "timeout_error" => ErrorKind::Timeout,
-        "api_error" | "overloaded_error" | "server_error" | "unavailable_error" => {
-            ErrorKind::Unavailable
-        }
+        "api_error" | "conflict_error" | "engine_overloaded" | "overloaded_error"
+        | "server_error" | "slow_down" | "unavailable_error" => ErrorKind::Unavailable,
         _ => return None,
     })
 }

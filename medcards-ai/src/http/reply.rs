@@ -21,6 +21,11 @@ pub(crate) trait Decode: Send + 'static {
     /// Reads a reply that came in one piece.
     fn whole(&mut self, body: &[u8]) -> Result<WholeReply, AiFailure>;
 
+    /// The end, if the reply is whole although the stream closes without the event that ends it.
+    fn closed(&self) -> Option<(StopReason, TokenUsage)> {
+        None
+    }
+
     /// What the reply is billed at if it breaks off here.
     fn billed(&self) -> Billed;
 }
@@ -175,6 +180,9 @@ async fn next_event(
             Step::End { stop, usage } => return Ok(bill.end(stop, usage)),
             Step::Nothing => {}
         }
+    }
+    if let Some((stop, usage)) = decoder.closed() {
+        return Ok(bill.end(stop, usage));
     }
     let error = Error::new(
         ErrorKind::Unavailable,

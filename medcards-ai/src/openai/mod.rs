@@ -37,7 +37,8 @@ pub enum TokenLimitField {
 /// Asks a model behind a chat completions interface. Cheap to clone.
 ///
 /// Sampling parameters are never sent. The parts of a prompt go as one text, each in its tags,
-/// because many servers take no list of parts. A stream must end with `[DONE]`.
+/// because many servers take no list of parts. A stream ends with `[DONE]`; where it just ends, the
+/// reply is whole if the server had said why the model finished.
 #[derive(Clone)]
 pub struct OpenAiProvider {
     shared: Arc<Shared>,

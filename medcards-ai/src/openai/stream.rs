@@ -109,6 +109,12 @@ impl Decode for CompletionDecoder {
         })
     }
 
+    fn closed(&self) -> Option<(StopReason, TokenUsage)> {
+        // Some servers leave the last event out. The text is whole all the same.
+        self.finish_reason.as_ref()?;
+        Some((self.stop(), self.usage()))
+    }
+
     fn billed(&self) -> Billed {
         match self.finish_reason {
             Some(_) => self.billed_as_told(),

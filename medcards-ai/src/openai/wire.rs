@@ -214,7 +214,7 @@ impl Usage {
 pub(super) fn stop_reason(name: Option<&str>) -> StopReason {
     match name {
         Some("stop") => StopReason::Complete,
-        Some("length") => StopReason::MaxTokens,
+        Some("length" | "model_length") => StopReason::MaxTokens,
         Some("content_filter") => StopReason::Refusal,
         _ => StopReason::Unknown,
     }

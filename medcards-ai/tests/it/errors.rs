@@ -229,3 +229,30 @@ async fn a_connection_that_never_stands_costs_nothing() {
     assert_eq!(failure.billed, Billed::Nothing, "{failure:?}");
     assert!(failure.error.is_retryable());
 }
+
+#[tokio::test]
+async fn a_server_is_taken_at_its_word_on_whether_to_try_again() {
+    use ErrorKind::*;
+    for (status, word, kind) in [
+        (400, "true", Unavailable),
+        (400, "false", Invalid),
+        (401, "true", Denied),
+        (409, "false", Unexpected),
+        (429, "true", RateLimited),
+        (429, "false", Denied),
+        (500, "false", Unexpected),
+        (504, "false", Unexpected),
+        (529, "true", Unavailable),
+        (529, "false", Unexpected),
+        (529, "perhaps", Unavailable),
+    ] {
+        let answer = Answer::json(status, "{}").with_header("x-should-retry", word);
+        let server = Server::start(answer.with_header("retry-after", "7")).await;
+        for provider in providers(&server.url) {
+            let error = ask(&*provider, prompt()).await.failure().error;
+            assert_eq!(error.kind(), kind, "{status} {word}");
+            let waits = error.retry_after().is_some();
+            assert_eq!(waits, kind.is_transient(), "{status} {word}");
+        }
+    }
+}

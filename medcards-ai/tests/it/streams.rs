@@ -7,8 +7,9 @@ use medcards_core::ErrorKind;
 use medcards_core::ai::{AiProvider, Billed, StopReason};
 use medcards_core::spend::TokenUsage;
 use proptest::prelude::*;
+use serde_json::json;
 
-use crate::sample::{anthropic, ask, openai, prompt, providers};
+use crate::sample::{Outcome, anthropic, ask, openai, prompt, providers};
 use crate::server::{Answer, End, Server};
 
 pub(crate) const ANTHROPIC: &str = include_str!("../fixtures/anthropic.sse");
@@ -56,6 +57,16 @@ async fn a_reply_in_one_document_gives_the_same_as_a_stream() {
     }
 }
 
+/// From which byte on a recorded stream may end well without its last event: where the server of
+/// the second had said why the model finished, and the body ends in good order.
+fn said_why(which: usize, end: End) -> usize {
+    if which == 0 || end == End::Cut {
+        return usize::MAX;
+    }
+    let reason = OPENAI.find("\"finish_reason\":\"stop\"").unwrap();
+    reason + OPENAI[reason..].find("\n\n").unwrap() + 2
+}
+
 /// Sends each recorded stream up to each byte, and then ends as `end` says.
 async fn check_cuts(end: End) {
     for which in 0..2 {
@@ -63,9 +74,18 @@ async fn check_cuts(end: End) {
         let server =
             Server::start_with(move |cut| Answer::events(&body[..cut]).with_end(end)).await;
         let provider = &recorded(&server.url)[which].0;
+        let said_why = said_why(which, end);
         for cut in 0..body.len() {
             let outcome = ask(&**provider, prompt()).await;
             assert!(TEXT.starts_with(&outcome.text()), "cut at {cut}");
+            if cut >= said_why {
+                assert_eq!(outcome.text(), TEXT, "cut at {cut}");
+                let (stop, usage) = outcome.end.unwrap();
+                assert_eq!(stop, StopReason::Complete, "cut at {cut}");
+                let untold = usage.input == prompt().len_bytes() as u64 + 1_024;
+                assert!(usage == USAGE || untold, "cut at {cut}: {usage:?}");
+                continue;
+            }
             let failure = outcome.failure();
             assert_eq!(failure.error.kind(), ErrorKind::Unavailable, "cut at {cut}");
             assert_ne!(failure.billed, Billed::Nothing, "cut at {cut}");
@@ -83,7 +103,7 @@ async fn a_stream_cut_at_any_byte_is_a_failure_with_the_text_so_far() {
 }
 
 #[tokio::test]
-async fn a_stream_closed_properly_at_any_byte_is_a_failure_all_the_same() {
+async fn a_stream_closed_properly_before_the_server_said_why_is_a_failure_all_the_same() {
     check_cuts(End::Closed).await;
 }
 
@@ -213,8 +233,11 @@ async fn every_reason_to_stop_but_the_end_is_told_apart() {
         (0, "a_reason_of_next_year", StopReason::Unknown),
         (1, "stop", StopReason::Complete),
         (1, "length", StopReason::MaxTokens),
+        (1, "model_length", StopReason::MaxTokens),
         (1, "content_filter", StopReason::Refusal),
         (1, "tool_calls", StopReason::Unknown),
+        (1, "function_call", StopReason::Unknown),
+        (1, "a_reason_of_next_year", StopReason::Unknown),
     ] {
         let body = [ANTHROPIC, OPENAI][which]
             .replace("\"end_turn\"", &format!("\"{name}\""))
@@ -288,7 +311,7 @@ async fn a_cut_after_the_final_usage_bills_exactly_it() {
     for (which, last) in [(0, "event: message_stop"), (1, "data: [DONE]")] {
         let body = [ANTHROPIC, OPENAI][which];
         let body = &body[..body.find(last).unwrap()];
-        let server = Server::start(Answer::events(body)).await;
+        let server = Server::start(Answer::events(body).with_end(End::Cut)).await;
         let failure = ask(&*recorded(&server.url)[which].0, prompt())
             .await
             .failure();
@@ -440,6 +463,225 @@ fn no_bytes_make_a_provider_panic_or_hang() {
             let call = async { tokio::time::timeout(limit, ask(&**provider, prompt())).await };
             // Any outcome is right, if there is one; `ask` checks its form.
             drop(runtime.block_on(call).unwrap());
+        }
+    });
+}
+
+/// An OpenAI-compatible stream with these events, which are JSON but for the last.
+async fn openai_says(events: &[&str]) -> Outcome {
+    let body: String = events
+        .iter()
+        .map(|event| format!("data: {event}\n\n"))
+        .collect();
+    let server = Server::start(Answer::events(body)).await;
+    ask(&openai(&server.url), prompt()).await
+}
+
+#[tokio::test]
+async fn servers_that_differ_from_openai_are_understood() {
+    let usage = |input, output| TokenUsage {
+        input,
+        output,
+        ..TokenUsage::default()
+    };
+    let role = r#"{"choices":[{"index":0,"delta":{"role":"assistant"}}]}"#;
+    let hello = r#"{"choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":null}]}"#;
+    let stop = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    let told = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#;
+    let bound = usage(prompt().len_bytes() as u64 + 1_024, 5);
+    for (what, events, told) in [
+        (
+            "as it should be",
+            vec![role, hello, stop, told, "[DONE]"],
+            usage(9, 2),
+        ),
+        ("no usage at all", vec![role, hello, stop, "[DONE]"], bound),
+        ("no last event", vec![role, hello, stop, told], usage(9, 2)),
+        (
+            "neither usage nor a last event",
+            vec![role, hello, stop],
+            bound,
+        ),
+        (
+            "usage in every chunk, as a total so far",
+            vec![
+                r#"{"choices":[{"delta":{"role":"assistant","content":""}}],"usage":{"prompt_tokens":9,"completion_tokens":0}}"#,
+                r#"{"choices":[{"delta":{"content":"Hello"}}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#,
+                r#"{"choices":[{"delta":{"content":""},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":3}}"#,
+                "[DONE]",
+            ],
+            usage(9, 3),
+        ),
+        (
+            "usage before the reason, and empty chunks everywhere",
+            vec![
+                r#"{"choices":[]}"#,
+                "{}",
+                hello,
+                told,
+                r#"{"choices":null}"#,
+                stop,
+                "[DONE]",
+            ],
+            usage(9, 2),
+        ),
+        (
+            "text, reason and usage at once",
+            vec![
+                r#"{"choices":[{"delta":{"content":"Hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#,
+                "[DONE]",
+            ],
+            usage(9, 2),
+        ),
+        (
+            "thinking, other choices, and things nobody knows",
+            vec![
+                r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#,
+                r#"{"choices":[{"index":1,"delta":{"content":"Other"}}]}"#,
+                r#"{"choices":[{"delta":{"content":null,"annotations":[],"audio":{}}}]}"#,
+                hello,
+                stop,
+                told,
+                "[DONE]",
+                "this is not read",
+            ],
+            usage(9, 2),
+        ),
+    ] {
+        let outcome = openai_says(&events).await;
+        assert_eq!(outcome.text(), "Hello", "{what}");
+        assert_eq!(outcome.end.unwrap(), (StopReason::Complete, told), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_closes_without_a_reason_is_cut() {
+    let hello = r#"{"choices":[{"delta":{"content":"Hello"}}]}"#;
+    let told = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#;
+    let outcome = openai_says(&[hello, told]).await;
+    assert_eq!(outcome.text(), "Hello");
+    let failure = outcome.failure();
+    assert_eq!(failure.error.kind(), ErrorKind::Unavailable);
+    assert_eq!(failure.billed, Billed::Unknown);
+    // Anthropic always sends its last event.
+    let body = &ANTHROPIC[..ANTHROPIC.find("event: message_stop").unwrap()];
+    let server = Server::start(Answer::events(body)).await;
+    let failure = ask(&anthropic(&server.url), prompt()).await.failure();
+    assert_eq!(failure.error.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn whatever_stands_in_the_place_of_an_error_is_one() {
+    for error in [
+        r#"{"error":"SECRET words"}"#,
+        r#"{"error":["SECRET"]}"#,
+        r#"{"error":{"type":7,"code":500,"details":"SECRET"}}"#,
+        r#"{"type":"error","error":{"type":{"a":"SECRET"}}}"#,
+    ] {
+        for answer in [
+            Answer::events(format!("event: error\ndata: {error}\n\n")),
+            Answer::json(200, error),
+            Answer::json(503, error),
+        ] {
+            let server = Server::start(answer).await;
+            let failure = ask(&openai(&server.url), prompt()).await.failure();
+            assert_eq!(failure.error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(!format!("{failure} {failure:?}").contains("SECRET"));
+        }
+        let server = Server::start(Answer::json(200, error)).await;
+        let failure = ask(&anthropic(&server.url), prompt()).await.failure();
+        assert_eq!(failure.error.kind(), ErrorKind::Unavailable, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_anthropic_sends_besides_text_is_ignored_but_billed() {
+    let told = r#""usage":{"input_tokens":9,"output_tokens":0}"#;
+    let events = [
+        format!(r#"{{"type":"message_start","message":{{{told}}}}}"#),
+        r#"{"type":"ping"}"#.to_owned(),
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":""}}"#.to_owned(),
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hmmm"}}"#.to_owned(),
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"x"}}"#.to_owned(),
+        r#"{"type":"content_block_stop","index":0}"#.to_owned(),
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"redacted_thinking","data":"x"}}"#.to_owned(),
+        r#"{"type":"content_block_start","index":2,"content_block":{"type":"text","text":""}}"#.to_owned(),
+        r#"{"type":"content_block_delta","index":2,"delta":{"type":"text_delta","text":"Hello"}}"#.to_owned(),
+        r#"{"type":"content_block_delta","index":2,"delta":{"type":"citations_delta","citation":{}}}"#.to_owned(),
+        r#"{"type":"content_block_delta","index":3,"delta":{"type":"input_json_delta","partial_json":"{"}}"#.to_owned(),
+        r#"{"type":"an_event_of_next_year","content":[]}"#.to_owned(),
+        r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","container":null}}"#.to_owned(),
+        r#"{"type":"message_stop"}"#.to_owned(),
+    ];
+    let body = |events: &[String]| -> String {
+        events
+            .iter()
+            .map(|event| format!("data: {event}\n\n"))
+            .collect()
+    };
+    let server = Server::start(Answer::events(body(&events))).await;
+    let outcome = ask(&anthropic(&server.url), prompt()).await;
+    assert_eq!(outcome.text(), "Hello");
+    assert_eq!(outcome.end.unwrap().1.output, 0, "the server told so");
+    // Of a server that tells nothing, the thinking counts as well.
+    let server = Server::start(Answer::events(body(&events[1..]))).await;
+    let (stop, usage) = ask(&anthropic(&server.url), prompt()).await.end.unwrap();
+    assert_eq!(stop, StopReason::Complete);
+    assert_eq!(usage.output, "hmmmHello".len() as u64);
+}
+
+/// A stream of either interface that says these texts.
+fn saying(which: usize, texts: &[String]) -> Vec<u8> {
+    let event = |text: &String| {
+        let json = if which == 0 {
+            json!({ "type": "content_block_delta", "delta": { "type": "text_delta", "text": text } })
+        } else {
+            json!({ "choices": [{ "delta": { "content": text } }] })
+        };
+        format!("data: {json}\n\n")
+    };
+    let said: String = texts.iter().map(event).collect();
+    let end = if which == 0 {
+        "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n\
+         data: {\"type\":\"message_stop\"}\n\n"
+    } else {
+        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
+    };
+    format!("{said}{end}").into_bytes()
+}
+
+#[test]
+fn no_delta_is_lost_wherever_the_bytes_are_split() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let answer = Arc::new(std::sync::Mutex::new(Answer::events([])));
+    let server = runtime.block_on(Server::start_with({
+        let answer = Arc::clone(&answer);
+        move |_| answer.lock().unwrap().clone()
+    }));
+    let providers = providers(&server.url);
+    let texts = proptest::collection::vec(any::<String>(), 0..8);
+    let lens = proptest::collection::vec(1..40_usize, 1..20);
+    proptest!(ProptestConfig::with_cases(200), |(texts in texts, lens in lens)| {
+        for (which, provider) in providers.iter().enumerate() {
+            let body = saying(which, &texts);
+            let mut rest = &body[..];
+            let mut pieces = Vec::new();
+            for len in lens.iter().cycle() {
+                let (piece, after) = rest.split_at((*len).min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            *answer.lock().unwrap() = Answer::events([]).with_pieces(pieces);
+            let outcome = runtime.block_on(ask(&**provider, prompt()));
+            let said: Vec<_> = texts.iter().filter(|text| !text.is_empty()).cloned().collect();
+            prop_assert_eq!(outcome.deltas, said);
+            prop_assert_eq!(outcome.end.unwrap().0, StopReason::Complete);
         }
     });
 }
