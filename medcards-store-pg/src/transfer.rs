@@ -4,6 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use medcards_core::answer::Answer;
 use medcards_core::case::{CaseContent, CaseFilter, CaseVersion};
+use medcards_core::chat::ChatTurn;
 use medcards_core::feedback::{Feedback, KeyPosition};
 use medcards_core::shard::BUCKETS;
 use medcards_core::spend::{MicroDollars, SpendRow};
@@ -20,6 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::PgStore;
 use crate::answers::{bucket, confidence, read_answer};
 use crate::cases::{FilterColumns, stored};
+use crate::chats::{read_summary, read_turn};
 use crate::column::{Columns, instant, saturated};
 use crate::config::PgConfig;
 use crate::copy::CopyRows;
@@ -28,6 +30,7 @@ use crate::node::{Node, Transaction, transact};
 use crate::partition::Month;
 use crate::precomputed::read_kept_columns;
 use crate::session::{Role, Statement};
+use crate::shared_answers::read_shared_answer;
 use crate::spend::read_row;
 use crate::stats;
 use crate::store::{Lock, check_server};
@@ -57,12 +60,20 @@ SELECT concat_ws(', ',
     CASE WHEN EXISTS (SELECT FROM user_stats) OR EXISTS (SELECT FROM user_specialty_stats)
            OR EXISTS (SELECT FROM case_stats) THEN 'figures' END)";
 
-/// Whether our tables are there, some that only have their names, and the record of transfers;
+/// The same of the tables of chats, which a database in an older format does not have.
+const SURVEY_CHATS_SQL: &str = "
+SELECT concat_ws(', ',
+    CASE WHEN EXISTS (SELECT FROM chat_turns) OR EXISTS (SELECT FROM chat_summaries)
+         THEN 'chats' END,
+    CASE WHEN EXISTS (SELECT FROM shared_answers) THEN 'shared answers' END)";
+
+/// Whether our tables are there, some that only have their names, the record of transfers, and chats;
 /// whether tables may be made; the encoding.
 const FORMAT_SQL: &str = "
 SELECT to_regclass('medcards_migrations') IS NOT NULL,
        coalesce(to_regclass('users'), to_regclass('cases'), to_regclass('events')) IS NOT NULL,
        to_regclass('transfers') IS NOT NULL,
+       to_regclass('chat_turns') IS NOT NULL,
        coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
        current_setting('server_encoding')";
 
@@ -94,7 +105,8 @@ RETURNING 1";
 
 /// Where nobody has written so far, nothing is known for the planner of statements.
 const ANALYZE_SQL: &str = "
-ANALYZE cases, case_versions, users, interactions, events, precomputed_feedback, spend_totals";
+ANALYZE cases, case_versions, users, interactions, events, precomputed_feedback, spend_totals,
+        chat_turns, chat_summaries, shared_answers";
 
 const COPY_USERS_SQL: &str = "
 COPY users (id, bucket, kind, settings, created_at) FROM STDIN WITH (FORMAT binary)";
@@ -128,6 +140,18 @@ FROM STDIN WITH (FORMAT binary)";
 /// events stand in the order in which they came.
 const COPY_EVENTS_SQL: &str = "
 COPY events (user_id, recorded_at, bucket, kind, body) FROM STDIN WITH (FORMAT binary)";
+
+const COPY_TURNS_SQL: &str = "
+COPY chat_turns (user_id, id, bucket, answer_id, question, started_at, attempt, reply, origin, model,
+                 cost, replied_at)
+FROM STDIN WITH (FORMAT binary)";
+
+const COPY_SUMMARIES_SQL: &str = "
+COPY chat_summaries (user_id, answer_id, bucket, through, text) FROM STDIN WITH (FORMAT binary)";
+
+const COPY_SHARED_ANSWERS_SQL: &str = "
+COPY shared_answers (id, case_id, case_version, locale, question, answer, reviewer, reviewed_at)
+FROM STDIN WITH (FORMAT binary)";
 
 /// Rows come by case and version, so the last one of a case is its current one so far.
 const INSERT_CASES_SQL: &str = "
@@ -227,6 +251,22 @@ SELECT reader, (
 FROM cursors WHERE reader > $1 COLLATE \"C\" AND reader <> $2
 ORDER BY reader COLLATE \"C\" LIMIT $3";
 
+const TURNS_SQL: &str = "
+SELECT user_id, id, answer_id, question, started_at, attempt, reply, origin, model, cost, replied_at
+FROM chat_turns WHERE (user_id, id) > ($1, $2) ORDER BY user_id, id LIMIT $3";
+
+const SUMMARIES_SQL: &str = "
+SELECT user_id, answer_id, through, text FROM chat_summaries
+WHERE (user_id, answer_id) > ($1, $2) ORDER BY user_id, answer_id LIMIT $3";
+
+const FIRST_SHARED_ANSWERS_SQL: &str = "
+SELECT id, case_id, case_version, locale, question, answer, reviewer, reviewed_at
+FROM shared_answers ORDER BY id LIMIT $1";
+
+const SHARED_ANSWERS_SQL: &str = "
+SELECT id, case_id, case_version, locale, question, answer, reviewer, reviewed_at
+FROM shared_answers WHERE id > $1 ORDER BY id LIMIT $2";
+
 /// An instant before all that there can be.
 const BEFORE_ALL: &str = "-infinity";
 
@@ -246,6 +286,9 @@ impl TransferSource for PgStore {
             Part::Answers => "SELECT count(*) FROM interactions",
             Part::Events => "SELECT count(*) FROM events",
             Part::Cursors => "SELECT count(*) FROM cursors WHERE reader <> 'stats'",
+            Part::ChatTurns => "SELECT count(*) FROM chat_turns",
+            Part::ChatSummaries => "SELECT count(*) FROM chat_summaries",
+            Part::SharedAnswers => "SELECT count(*) FROM shared_answers",
         };
         let rows = self.on_primary(COUNT, || sqlx::query(sql)).await?;
         let count = rows.first().and_then(|row| Columns::of(row).number());
@@ -291,16 +334,24 @@ impl TransferTarget for PgStore {
             Row::Answer(answer) => too_many_versions(answer.case_version),
             Row::Case(case) if case.content.sense().has_nul() => Some(has_nul),
             Row::Case(case) => too_many_versions(case.version),
+            Row::ChatSummary(summary) if summary.text.contains('\0') => Some(has_nul),
+            Row::ChatTurn(turn) if turn_has_nul(turn) => Some(has_nul),
             Row::Cursor(cursor) if cursor.reader == stats::READER => {
                 Some("Postgres keeps figures of its own under this name: rename the reader")
             }
             Row::Event(event) if event.body.sense().has_nul() => Some(has_nul),
             Row::Feedback(row) if row.feedback.text.contains('\0') => Some(has_nul),
             Row::Reservation(reservation) if reservation.day.year() < YEAR_MIN => Some(far),
+            Row::SharedAnswer(shared) if has_nul_in([&shared.question, &shared.answer]) => {
+                Some(has_nul)
+            }
+            Row::SharedAnswer(shared) => too_many_versions(shared.case_version),
             Row::SpendDay(sums) if sums.day.year() < YEAR_MIN => Some(far),
             Row::SpendTotal(total) if total.day.year() < YEAR_MIN => Some(far),
             Row::User(user) if user.settings.sense().has_nul() => Some(has_nul),
-            Row::Cursor(_)
+            Row::ChatSummary(_)
+            | Row::ChatTurn(_)
+            | Row::Cursor(_)
             | Row::Event(_)
             | Row::Feedback(_)
             | Row::Reservation(_)
@@ -313,7 +364,9 @@ impl TransferTarget for PgStore {
     async fn target_state(&self) -> Result<TargetState> {
         let transfer = self.on_primary(SURVEY, || sqlx::query(FIND_TRANSFER_SQL));
         let transfer = transfer.await?;
-        let contents = self.on_primary(SURVEY, || sqlx::query(SURVEY_SQL)).await?;
+        let mut contents = self.on_primary(SURVEY, || sqlx::query(SURVEY_SQL)).await?;
+        let chats = self.on_primary(SURVEY, || sqlx::query(SURVEY_CHATS_SQL));
+        contents.extend(chats.await?);
         state_of(&transfer, &contents)
     }
 
@@ -321,7 +374,8 @@ impl TransferTarget for PgStore {
         let begun: Result<(), Failure> = transact!(self.primary(), |transaction| {
             transaction.execute(Lock::Transfers.take()).await?;
             let transfer = transaction.fetch(sqlx::query(FIND_TRANSFER_SQL)).await?;
-            let contents = transaction.fetch(sqlx::query(SURVEY_SQL)).await?;
+            let mut contents = transaction.fetch(sqlx::query(SURVEY_SQL)).await?;
+            contents.extend(transaction.fetch(sqlx::query(SURVEY_CHATS_SQL)).await?);
             match state_of(&transfer, &contents)? {
                 TargetState::Begun(known) | TargetState::Ended(known) if known == source => Ok(()),
                 TargetState::Begun(_) | TargetState::Ended(_) => Err(refused(
@@ -435,11 +489,13 @@ async fn survey(node: &Node) -> Result<TargetState> {
     let format = format.map_err(failed)?;
     let read = || {
         let mut columns = Columns::of(format.first()?);
-        let tables: (bool, bool, bool) = (columns.next()?, columns.next()?, columns.next()?);
+        let tables: (bool, bool) = (columns.next()?, columns.next()?);
+        let later: (bool, bool) = (columns.next()?, columns.next()?);
         let may_create: bool = columns.next()?;
-        Some((tables, may_create, columns.next::<String>()?))
+        Some((tables, later, may_create, columns.next::<String>()?))
     };
-    let Some(((is_ours, is_taken, has_transfers), may_create, encoding)) = read() else {
+    let Some(((is_ours, is_taken), (has_transfers, has_chats), may_create, encoding)) = read()
+    else {
         return Err(Failure::Unreadable("server setting").during(SURVEY));
     };
     if encoding != "UTF8" {
@@ -457,7 +513,11 @@ async fn survey(node: &Node) -> Result<TargetState> {
         });
     }
     let contents = node.fetch(|| sqlx::query(SURVEY_SQL)).await;
-    let contents = contents.map_err(failed)?;
+    let mut contents = contents.map_err(failed)?;
+    if has_chats {
+        let chats = node.fetch(|| sqlx::query(SURVEY_CHATS_SQL)).await;
+        contents.extend(chats.map_err(failed)?);
+    }
     let transfer = match has_transfers {
         true => node.fetch(|| sqlx::query(FIND_TRANSFER_SQL)).await,
         false => Ok(Vec::new()),
@@ -491,11 +551,13 @@ fn state_of(transfer: &[PgRow], contents: &[PgRow]) -> Result<TargetState> {
             false => TargetState::Begun(source),
         });
     }
-    let contents = contents.first().and_then(|row| Columns::of(row).next());
-    let contents: String = contents.ok_or_else(unreadable)?;
+    let contents: Option<Vec<String>> =
+        contents.iter().map(|row| Columns::of(row).next()).collect();
+    let mut contents = contents.ok_or_else(unreadable)?;
+    contents.retain(|what| !what.is_empty());
     Ok(match contents.is_empty() {
         true => TargetState::Empty,
-        false => TargetState::Occupied(contents),
+        false => TargetState::Occupied(contents.join(", ")),
     })
 }
 
@@ -510,6 +572,15 @@ fn refused(operation: &'static str, context: impl Into<std::borrow::Cow<'static,
     Failure::Refused(Error::new(ErrorKind::Conflict, operation, context))
 }
 
+fn turn_has_nul(turn: &ChatTurn) -> bool {
+    let reply = turn.reply.as_ref().map_or("", |reply| &reply.text);
+    has_nul_in([&turn.question, reply])
+}
+
+fn has_nul_in(texts: [&str; 2]) -> bool {
+    texts.iter().any(|text| text.contains('\0'))
+}
+
 fn is_too_old(instant: Timestamp) -> bool {
     instant
         .to_zoned(medcards_core::jiff::tz::TimeZone::UTC)
@@ -521,10 +592,16 @@ fn is_too_old(instant: Timestamp) -> bool {
 fn instants(row: &Row) -> [Option<Timestamp>; 2] {
     match row {
         Row::Case(case) => [Some(case.published_at), None],
+        Row::ChatTurn(turn) => [
+            Some(turn.started_at),
+            turn.reply.as_ref().map(|reply| reply.replied_at),
+        ],
         Row::Event(event) => [Some(event.recorded_at), None],
         Row::Feedback(row) => [Some(row.feedback.written_at), row.reviewed_at],
+        Row::SharedAnswer(shared) => [Some(shared.reviewed_at), None],
         Row::User(user) => [Some(user.created_at), None],
         Row::Answer(_)
+        | Row::ChatSummary(_)
         | Row::Cursor(_)
         | Row::Reservation(_)
         | Row::SpendDay(_)
@@ -600,6 +677,9 @@ impl Prepared {
             Part::SpendTotals => COPY_TOTALS_SQL,
             Part::Answers => COPY_ANSWERS_SQL,
             Part::Events => COPY_EVENTS_SQL,
+            Part::ChatTurns => COPY_TURNS_SQL,
+            Part::ChatSummaries => COPY_SUMMARIES_SQL,
+            Part::SharedAnswers => COPY_SHARED_ANSWERS_SQL,
         };
         let mut rows = CopyRows::new();
         for row in &step.rows {
@@ -638,6 +718,13 @@ impl Prepared {
 fn copied(rows: &mut CopyRows, row: &Row) {
     match row {
         Row::Answer(answer) => copied_answer(rows, answer),
+        Row::ChatSummary(summary) => {
+            rows.row(5).uuid(summary.user_id.as_uuid());
+            rows.uuid(summary.answer_id.as_uuid());
+            rows.small(bucket(summary.user_id));
+            rows.uuid(summary.through.as_uuid()).text(&summary.text);
+        }
+        Row::ChatTurn(turn) => copied_turn(rows, turn),
         Row::Event(event) => {
             rows.row(5).uuid(event.user_id.as_uuid());
             rows.instant(event.recorded_at).small(bucket(event.user_id));
@@ -650,6 +737,14 @@ fn copied(rows: &mut CopyRows, row: &Row) {
                 .day(reservation.day);
             rows.big(saturated(reservation.amount.get()));
             rows.bool(reservation.settled);
+        }
+        Row::SharedAnswer(shared) => {
+            rows.row(8).uuid(shared.id.as_uuid());
+            rows.uuid(shared.case_id.as_uuid());
+            rows.integer(stored(shared.case_version));
+            rows.text(shared.locale.as_str()).text(&shared.question);
+            rows.text(&shared.answer).uuid(shared.reviewer.as_uuid());
+            rows.instant(shared.reviewed_at);
         }
         Row::SpendDay(sums) => {
             rows.row(3).day(sums.day).big(saturated(sums.spent.get()));
@@ -677,6 +772,20 @@ fn copied_answer(rows: &mut CopyRows, answer: &Answer) {
     rows.small(bucket(answer.user_id));
     rows.optional(confidence(answer), CopyRows::small);
     rows.bool(answer.is_correct).raw(answer.shown.positions());
+}
+
+fn copied_turn(rows: &mut CopyRows, turn: &ChatTurn) {
+    rows.row(12).uuid(turn.user_id.as_uuid());
+    rows.uuid(turn.id.as_uuid()).small(bucket(turn.user_id));
+    rows.uuid(turn.answer_id.as_uuid()).text(&turn.question);
+    rows.instant(turn.started_at).big(turn.attempt.into());
+    let reply = turn.reply.as_ref();
+    rows.optional(reply, |rows, reply| rows.text(&reply.text));
+    rows.optional(reply, |rows, reply| rows.text(reply.origin.as_str()));
+    let model = reply.and_then(|reply| reply.model.as_ref());
+    rows.optional(model, |rows, model| rows.text(model.as_str()));
+    rows.optional(reply, |rows, reply| rows.big(saturated(reply.cost.get())));
+    rows.optional(reply, |rows, reply| rows.instant(reply.replied_at));
 }
 
 fn copied_feedback(rows: &mut CopyRows, row: &FeedbackRow) {
@@ -842,6 +951,20 @@ fn page(part: Part, after: Option<&Place>, limit: i64) -> Result<Statement> {
             .bind(text(""))
             .bind(stats::READER)
             .bind(limit),
+        Part::ChatTurns => sqlx::query(TURNS_SQL)
+            .bind(id(0, 2)?)
+            .bind(id(1, 2)?)
+            .bind(limit),
+        Part::ChatSummaries => sqlx::query(SUMMARIES_SQL)
+            .bind(id(0, 2)?)
+            .bind(id(1, 2)?)
+            .bind(limit),
+        Part::SharedAnswers => match after {
+            Some(place) => sqlx::query(SHARED_ANSWERS_SQL)
+                .bind(place.field::<Uuid>(0, 1)?)
+                .bind(limit),
+            None => sqlx::query(FIRST_SHARED_ANSWERS_SQL).bind(limit),
+        },
     })
 }
 
@@ -850,7 +973,8 @@ fn key(part: Part, row: &PgRow) -> Option<String> {
     let mut columns = Columns::of(row);
     Some(match part {
         Part::Cases => format!("{}/{}", columns.id()?, columns.next::<i32>()?),
-        Part::Users | Part::Reservations => columns.id()?.to_string(),
+        Part::Users | Part::Reservations | Part::SharedAnswers => columns.id()?.to_string(),
+        Part::ChatTurns | Part::ChatSummaries => format!("{}/{}", columns.id()?, columns.id()?),
         Part::Feedback => columns.next::<i64>()?.to_string(),
         Part::SpendDays => columns.day()?.to_string(),
         Part::SpendTotals => Columns::at(row, 7).next()?,
@@ -917,6 +1041,9 @@ fn value(part: Part, row: &PgRow) -> Option<Row> {
             reader: columns.next()?,
             events_read: columns.number()?,
         }),
+        Part::ChatTurns => Row::ChatTurn(read_turn(row)?),
+        Part::ChatSummaries => Row::ChatSummary(read_summary(row)?),
+        Part::SharedAnswers => Row::SharedAnswer(read_shared_answer(row)?),
     })
 }
 

@@ -8,7 +8,7 @@ use medcards_core::transfer::{
     SpendDayRow, StoredJson, TransferSource, UserRow,
 };
 use medcards_core::user::{UserKind, UserSettings};
-use medcards_core::{CaseId, ReservationId, Result, UserId};
+use medcards_core::{AnswerId, CaseId, ReservationId, Result, SharedAnswerId, TurnId, UserId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::Sqlite;
@@ -17,9 +17,11 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 
 use crate::SqliteStore;
 use crate::answers::read_answer;
+use crate::chats::{read_summary, read_turn};
 use crate::column::Columns;
 use crate::error;
 use crate::precomputed::read_kept_columns;
+use crate::shared_answers::read_shared_answer;
 use crate::spend::read_row;
 
 const COUNT: &str = "count rows";
@@ -64,6 +66,18 @@ SELECT reader, (
 )
 FROM cursors WHERE reader > ? ORDER BY reader LIMIT ?";
 
+const TURNS_SQL: &str = "
+SELECT user_id, id, answer_id, question, started_at, attempt, reply, origin, model, cost, replied_at
+FROM chat_turns WHERE (user_id, id) > (?, ?) ORDER BY user_id, id LIMIT ?";
+
+const SUMMARIES_SQL: &str = "
+SELECT user_id, answer_id, through, text FROM chat_summaries
+WHERE (user_id, answer_id) > (?, ?) ORDER BY user_id, answer_id LIMIT ?";
+
+const SHARED_ANSWERS_SQL: &str = "
+SELECT id, case_id, case_version, locale, question, answer, reviewer, reviewed_at
+FROM shared_answers WHERE id > ? ORDER BY id LIMIT ?";
+
 #[async_trait]
 impl TransferSource for SqliteStore {
     async fn count_rows(&self, part: Part) -> Result<u64> {
@@ -77,6 +91,9 @@ impl TransferSource for SqliteStore {
             Part::Answers => "SELECT count(*) FROM interactions",
             Part::Events => "SELECT count(*) FROM events",
             Part::Cursors => "SELECT count(*) FROM cursors",
+            Part::ChatTurns => "SELECT count(*) FROM chat_turns",
+            Part::ChatSummaries => "SELECT count(*) FROM chat_summaries",
+            Part::SharedAnswers => "SELECT count(*) FROM shared_answers",
         };
         let row = sqlx::query(sql).fetch_one(self.readers()).await;
         let row = row.map_err(|source| error::storage(COUNT, source))?;
@@ -196,6 +213,33 @@ impl Kind {
                 query: |key| Ok(sqlx::query(CURSORS_SQL).bind(key.field::<String>(0, 1)?)),
                 key: |columns| columns.next(),
                 value: |row| read_cursor(row).map(Row::Cursor),
+            },
+            Part::ChatTurns => Self {
+                query: |key| {
+                    let query = sqlx::query(TURNS_SQL).bind(key.id(0, 2)?);
+                    Ok(query.bind(key.id(1, 2)?))
+                },
+                key: |columns| {
+                    let user_id = UserId::from_bytes(columns.id()?);
+                    Some(format!("{user_id}/{}", TurnId::from_bytes(columns.id()?)))
+                },
+                value: |row| read_turn(row).map(Row::ChatTurn),
+            },
+            Part::ChatSummaries => Self {
+                query: |key| {
+                    let query = sqlx::query(SUMMARIES_SQL).bind(key.id(0, 2)?);
+                    Ok(query.bind(key.id(1, 2)?))
+                },
+                key: |columns| {
+                    let user_id = UserId::from_bytes(columns.id()?);
+                    Some(format!("{user_id}/{}", AnswerId::from_bytes(columns.id()?)))
+                },
+                value: |row| read_summary(row).map(Row::ChatSummary),
+            },
+            Part::SharedAnswers => Self {
+                query: |key| Ok(sqlx::query(SHARED_ANSWERS_SQL).bind(key.id(0, 1)?)),
+                key: |columns| Some(SharedAnswerId::from_bytes(columns.id()?).to_string()),
+                value: |row| read_shared_answer(row).map(Row::SharedAnswer),
             },
         }
     }

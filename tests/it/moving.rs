@@ -243,6 +243,17 @@ async fn whatever_was_changed_is_noticed() {
             "cursors",
             "set transaction_id = '1', sequence = 1",
         ),
+        (Part::ChatTurns, "chat_turns", "set attempt = attempt + 1"),
+        (
+            Part::ChatSummaries,
+            "chat_summaries",
+            "set text = text || '.'",
+        ),
+        (
+            Part::SharedAnswers,
+            "shared_answers",
+            "set case_version = case_version + 1",
+        ),
     ] {
         // The cursor of the figures is not compared.
         let row = match part {
@@ -261,7 +272,10 @@ async fn whatever_was_changed_is_noticed() {
         ));
         let differences = before.compare(&inventory(&target).await);
         assert_eq!(differences.parts, [part]);
-        let is_of_user = matches!(part, Part::Users | Part::Answers | Part::Events);
+        let is_of_user = matches!(
+            part,
+            Part::Users | Part::Answers | Part::Events | Part::ChatTurns | Part::ChatSummaries
+        );
         assert_eq!(differences.user_count, u64::from(is_of_user), "{part}");
         ends.database.psql(&put_back);
     }

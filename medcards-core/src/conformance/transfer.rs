@@ -8,19 +8,24 @@ use jiff::Timestamp;
 use jiff::civil::date;
 use tokio::sync::Notify;
 
+use super::chats::WORDS;
 use super::steps::{WORKS, answers_of, at, changed, events_after, limit, walk};
 use crate::ErrorKind;
 use crate::ai::ModelId;
 use crate::case::{Case, CaseContent, CaseFilter, CaseQuery, CaseVersion};
+use crate::chat::{
+    ChatStore, ChatSummary, ChatTurn, SharedAnswer, SharedAnswers, TurnOrigin, TurnReply,
+};
 use crate::event::{Event, EventBody, LogPosition, ReaderName};
 use crate::feedback::{Feedback, FeedbackKey, Review, ReviewDecision, ReviewState, Tier};
-use crate::id::{ReservationId, UserId};
+use crate::id::{AnswerId, ReservationId, SharedAnswerId, TurnId, UserId};
 use crate::spend::{
     MicroDollars, Purpose, Reservation, SpendBudget, SpendQuery, SpendRow, settled_row,
 };
 use crate::store::Store;
 use crate::testing::{
-    SAMPLE_START, sample_answer, sample_content, sample_feedback, sample_key, sample_user_id,
+    SAMPLE_START, sample_answer, sample_case, sample_content, sample_feedback, sample_key,
+    sample_user_id,
 };
 use crate::transfer::{
     Inventory, Part, Place, Stand, Step, TargetState, TransferSource, TransferTarget, carry,
@@ -36,6 +41,9 @@ const CASES: u32 = 12;
 /// How many answers are sent at once, so that a store with group commit is filled quickly.
 const AT_ONCE: usize = 256;
 
+/// How many turns all chats have together: three each.
+const CHAT_TURNS: u32 = 60;
+
 /// Over how many seconds the answers lie: fourteen months.
 const SPAN_SECONDS: i64 = 425 * 86_400;
 
@@ -46,9 +54,9 @@ const EVENTS_PER_READ: usize = 500;
 const READERS: [&str; 4] = ["at-start", "in-the-middle", "at-end", "never-seen"];
 
 /// Fills a store with everything that a deployment has: cases in several versions, users with and
-/// without settings, so many answers over fourteen months, reviewed feedback, spending, and readers
-/// of the log at the start, in the middle and at the end.
-pub async fn fill(store: &dyn Store, answers: u32) {
+/// without settings, so many answers over fourteen months, reviewed feedback, spending, readers of the
+/// log at the start, in the middle and at the end, chats, and shared answers.
+pub async fn fill<S: Store + ChatStore + SharedAnswers>(store: &S, answers: u32) {
     let cases = fill_cases(store).await;
     for n in 0..USERS {
         // Some only ever answered: nobody made sure of them.
@@ -87,6 +95,8 @@ pub async fn fill(store: &dyn Store, answers: u32) {
     }
     fill_feedback(store).await;
     fill_spending(store).await;
+    fill_chats(store).await;
+    fill_shared_answers(store).await;
     let count = answer_count + rounds;
     let events = events_after(store, LogPosition::START, count, EVENTS_PER_READ).await;
     let middle = events[count / 3].position;
@@ -201,8 +211,120 @@ async fn fill_spending(store: &dyn Store) {
     }
 }
 
+/// The `n`th chat: its user, and the answer that it is about, which need not be there.
+fn chat(n: u32) -> (UserId, AnswerId) {
+    let answer_id = AnswerId::from_bytes(u128::from(n % 5).to_be_bytes());
+    (sample_user_id(n % 4), answer_id)
+}
+
+/// Turns without a reply and with one of each origin, begun once and more often, and summaries.
+async fn fill_chats(store: &dyn ChatStore) {
+    let origins = [
+        None,
+        Some(TurnOrigin::Live),
+        Some(TurnOrigin::Reused),
+        Some(TurnOrigin::Declined),
+        Some(TurnOrigin::Unavailable),
+    ];
+    for n in 0..CHAT_TURNS {
+        let (user_id, answer_id) = chat(n);
+        let text = WORDS[n as usize % WORDS.len()];
+        let turn = ChatTurn {
+            id: TurnId::new(at(n.into())),
+            user_id,
+            answer_id,
+            question: format!("{text}?"),
+            started_at: at(n.into()),
+            attempt: 1,
+            reply: None,
+        };
+        let attempts = 1 + n % 3;
+        for _ in 0..attempts {
+            let begun = store.begin_turn(&turn, at(1_000_000)).await;
+            begun.expect(WORKS);
+        }
+        if let Some(origin) = origins[n as usize % origins.len()] {
+            let reply = TurnReply {
+                text: text.to_owned(),
+                origin,
+                model: "a/b:c-1".parse().ok().filter(|_| n % 2 == 0),
+                cost: MicroDollars::new(n.into()),
+                replied_at: at(i64::from(n) + 1),
+            };
+            let ended = store.end_turn(user_id, turn.id, attempts, &reply).await;
+            assert!(ended.expect(WORKS));
+        }
+        if n % 7 == 0 {
+            let summary = ChatSummary {
+                user_id,
+                answer_id,
+                through: turn.id,
+                text: text.to_owned(),
+            };
+            store.put_summary(&summary).await.expect(WORKS);
+        }
+    }
+}
+
+async fn fill_shared_answers(store: &dyn SharedAnswers) {
+    for (n, text) in (0..).zip(WORDS) {
+        let shared = SharedAnswer {
+            id: SharedAnswerId::new(at(n.into())),
+            case_id: sample_case(n % 3).id,
+            case_version: CaseVersion::new(n + 1).expect("there may be that many versions"),
+            locale: ["en", "fr-CA"][n as usize % 2]
+                .parse()
+                .expect("tags are well formed"),
+            question: format!("{text}?"),
+            answer: text.to_owned(),
+            reviewer: sample_user_id(n),
+            reviewed_at: at(n.into()),
+        };
+        store.put_shared_answer(&shared).await.expect(WORKS);
+    }
+}
+
+async fn assert_same_chats<S, T>(source: &S, target: &T)
+where
+    S: ChatStore + SharedAnswers,
+    T: ChatStore + SharedAnswers,
+{
+    let mut turns = 0;
+    for (user_id, answer_id) in (0..20).map(chat) {
+        let (one, other) = (
+            turns_of(source, user_id, answer_id).await,
+            turns_of(target, user_id, answer_id).await,
+        );
+        assert_eq!(one, other, "turns of user {user_id}");
+        turns += one.len();
+        let one = source.find_summary(user_id, answer_id).await.expect(WORKS);
+        let other = target.find_summary(user_id, answer_id).await;
+        assert_eq!(one, other.expect(WORKS), "summary of user {user_id}");
+    }
+    assert_eq!(turns, CHAT_TURNS as usize);
+    for case_id in (0..4).map(|n| sample_case(n).id) {
+        let one = source.list_shared_answers(case_id).await.expect(WORKS);
+        let other = target.list_shared_answers(case_id).await.expect(WORKS);
+        assert_eq!(one, other, "shared answers about case {case_id}");
+    }
+}
+
+async fn turns_of(store: &dyn ChatStore, user_id: UserId, answer_id: AnswerId) -> Vec<ChatTurn> {
+    let page = limit(100);
+    walk(page, |after| async move {
+        let list = store.list_turns(user_id, answer_id, after.as_ref(), page);
+        list.await
+    })
+    .await
+}
+
 /// Compares two filled stores through the abilities that callers have.
-pub async fn assert_same(source: &dyn Store, target: &dyn Store) {
+pub async fn assert_same<S, T>(source: &S, target: &T)
+where
+    S: Store + ChatStore + SharedAnswers,
+    T: Store + ChatStore + SharedAnswers,
+{
+    assert_same_chats(source, target).await;
     assert_same_cases(source, target).await;
     let answers = |store, user_id| answers_of(store, user_id, limit(100));
     for n in 0..USERS {
@@ -310,8 +432,8 @@ fn named(reader: &str) -> ReaderName {
 /// Everything comes over as it was, and moving again changes nothing.
 pub async fn everything_is_carried_once<S, T>(source: &S, target: &T)
 where
-    S: Store + TransferSource,
-    T: Store + TransferTarget,
+    S: Store + ChatStore + SharedAnswers + TransferSource,
+    T: Store + ChatStore + SharedAnswers + TransferTarget,
 {
     fill(source, 600).await;
     let inventory = inventory_of(source).await;
@@ -339,8 +461,8 @@ where
 /// A move that is dropped anywhere goes on behind its last step, and no row is there twice.
 pub async fn a_move_goes_on_where_it_was_dropped<S, T>(source: &S, target: &T)
 where
-    S: Store + TransferSource,
-    T: Store + TransferTarget,
+    S: Store + ChatStore + SharedAnswers + TransferSource,
+    T: Store + ChatStore + SharedAnswers + TransferTarget,
 {
     fill(source, 300).await;
     let inventory = inventory_of(source).await;
@@ -376,8 +498,8 @@ where
 /// Two movers at once do not write a step twice: one of them is refused.
 pub async fn a_step_is_written_once<S, T>(source: &S, target: &T)
 where
-    S: Store + TransferSource,
-    T: Store + TransferTarget,
+    S: Store + ChatStore + SharedAnswers + TransferSource,
+    T: Store + ChatStore + SharedAnswers + TransferTarget,
 {
     fill(source, 40).await;
     let inventory = inventory_of(source).await;
@@ -412,8 +534,8 @@ where
 /// The rest of a source that changed since is refused, and so is data of the target's own.
 pub async fn what_does_not_belong_together_is_refused<S, T>(source: &S, target: &T, other: &T)
 where
-    S: Store + TransferSource,
-    T: Store + TransferTarget,
+    S: Store + ChatStore + SharedAnswers + TransferSource,
+    T: Store + ChatStore + SharedAnswers + TransferTarget,
 {
     fill(source, 40).await;
     let before = inventory_of(source).await;

@@ -22,7 +22,8 @@ const USERS_NAMED_MAX: usize = 100;
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
     parts: [PartSum; Part::ALL.len()],
-    /// Each user's row, then answers, then events, each in order, as one hash.
+    /// Each user's row, then answers, events, and turns and summaries of chats, each in order, as one
+    /// hash.
     users: HashMap<UserId, u128>,
     objections: Vec<Objection>,
     objection_count: u64,

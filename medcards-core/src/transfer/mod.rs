@@ -58,11 +58,17 @@ pub enum Part {
     Events,
     /// How far each reader of the log has come.
     Cursors,
+    /// What students asked the coach, and what it replied.
+    ChatTurns,
+    /// What was said in chats before.
+    ChatSummaries,
+    /// Answers of the coach that anyone may see.
+    SharedAnswers,
 }
 
 impl Part {
     /// All parts, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Cases,
         Self::Users,
         Self::Feedback,
@@ -72,6 +78,9 @@ impl Part {
         Self::Answers,
         Self::Events,
         Self::Cursors,
+        Self::ChatTurns,
+        Self::ChatSummaries,
+        Self::SharedAnswers,
     ];
 
     /// The stable name, as stored.
@@ -87,6 +96,9 @@ impl Part {
             Self::Answers => "answers",
             Self::Events => "events",
             Self::Cursors => "cursors",
+            Self::ChatTurns => "chat turns",
+            Self::ChatSummaries => "chat summaries",
+            Self::SharedAnswers => "shared answers",
         }
     }
 
@@ -96,7 +108,7 @@ impl Part {
     pub fn rows_max(self) -> usize {
         match self {
             Self::Cases => 250,
-            Self::Feedback => 1_000,
+            Self::Feedback | Self::ChatTurns | Self::ChatSummaries | Self::SharedAnswers => 1_000,
             Self::Users
             | Self::SpendDays
             | Self::Reservations
@@ -228,8 +240,8 @@ pub trait TransferSource: Debug + Display + Send + Sync + 'static {
     /// The next rows of a part after a place, at most `limit`, always in the same order while
     /// nobody writes.
     ///
-    /// Answers come user by user, each user's by id; events in the order of the log; everything
-    /// that is kept, whether or not it could be written today.
+    /// Answers, turns and summaries of chats come user by user, each user's by id; events in the order
+    /// of the log; everything that is kept, whether or not it could be written today.
     ///
     /// # Errors
     /// Those of the storage. A row that cannot be read is named in the batch instead.

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use super::{Part, StoredJson};
 use crate::answer::Answer;
 use crate::case::CaseVersion;
+use crate::chat::{ChatSummary, ChatTurn, SharedAnswer, TurnReply};
 use crate::feedback::{Feedback, FeedbackKey, KeyPosition, Shared};
 use crate::id::{CaseId, ReservationId, UserId};
 use crate::spend::{MicroDollars, SpendRow};
@@ -22,6 +23,10 @@ pub enum Row {
     Answer(Answer),
     /// A version of a case.
     Case(CaseRow),
+    /// The summary of a chat.
+    ChatSummary(ChatSummary),
+    /// A turn of a chat.
+    ChatTurn(ChatTurn),
     /// How far a reader has come.
     Cursor(CursorRow),
     /// An event.
@@ -30,6 +35,8 @@ pub enum Row {
     Feedback(FeedbackRow),
     /// Money set aside.
     Reservation(ReservationRow),
+    /// An answer of the coach that anyone may see.
+    SharedAnswer(SharedAnswer),
     /// The sums of a day.
     SpendDay(SpendDayRow),
     /// What a tier did.
@@ -161,10 +168,13 @@ impl Row {
         match self {
             Self::Answer(_) => Part::Answers,
             Self::Case(_) => Part::Cases,
+            Self::ChatSummary(_) => Part::ChatSummaries,
+            Self::ChatTurn(_) => Part::ChatTurns,
             Self::Cursor(_) => Part::Cursors,
             Self::Event(_) => Part::Events,
             Self::Feedback(_) => Part::Feedback,
             Self::Reservation(_) => Part::Reservations,
+            Self::SharedAnswer(_) => Part::SharedAnswers,
             Self::SpendDay(_) => Part::SpendDays,
             Self::SpendTotal(_) => Part::SpendTotals,
             Self::User(_) => Part::Users,
@@ -176,12 +186,15 @@ impl Row {
     pub fn user_id(&self) -> Option<UserId> {
         match self {
             Self::Answer(answer) => Some(answer.user_id),
+            Self::ChatSummary(summary) => Some(summary.user_id),
+            Self::ChatTurn(turn) => Some(turn.user_id),
             Self::Event(event) => Some(event.user_id),
             Self::User(user) => Some(user.id),
             Self::Case(_)
             | Self::Cursor(_)
             | Self::Feedback(_)
             | Self::Reservation(_)
+            | Self::SharedAnswer(_)
             | Self::SpendDay(_)
             | Self::SpendTotal(_) => None,
         }
@@ -193,12 +206,18 @@ impl Row {
         match self {
             Self::Answer(answer) => format!("answer {} of user {}", answer.id, answer.user_id),
             Self::Case(case) => format!("version {} of case {}", case.version, case.case_id),
+            Self::ChatSummary(summary) => format!(
+                "summary of the chat on answer {} of user {}",
+                summary.answer_id, summary.user_id
+            ),
+            Self::ChatTurn(turn) => format!("turn {} of user {}", turn.id, turn.user_id),
             Self::Cursor(cursor) => format!("cursor of reader {}", cursor.reader),
             Self::Event(event) => {
                 format!("event of user {} of {}", event.user_id, event.recorded_at)
             }
             Self::Feedback(row) => format!("feedback {}", row.key),
             Self::Reservation(reservation) => format!("reservation {}", reservation.id),
+            Self::SharedAnswer(answer) => format!("shared answer {}", answer.id),
             Self::SpendDay(day) => format!("sums of {}", day.day),
             Self::SpendTotal(total) => format!("totals of {} for {}", total.tier, total.day),
             Self::User(user) => format!("user {}", user.id),
@@ -212,6 +231,17 @@ impl Row {
         match self {
             Self::Answer(answer) => form.answer(answer),
             Self::Case(case) => form.case(case),
+            Self::ChatSummary(summary) => {
+                let ChatSummary {
+                    user_id,
+                    answer_id,
+                    through,
+                    text,
+                } = summary;
+                form.id(user_id.as_bytes()).id(answer_id.as_bytes());
+                form.id(through.as_bytes()).text(text);
+            }
+            Self::ChatTurn(turn) => form.turn(turn),
             Self::Cursor(cursor) => {
                 let CursorRow {
                     reader,
@@ -240,6 +270,7 @@ impl Row {
                 form.id(id.as_bytes()).day(*day).number(amount.get());
                 form.number(u64::from(*settled));
             }
+            Self::SharedAnswer(answer) => form.shared_answer(answer),
             Self::SpendDay(sums) => {
                 let SpendDayRow {
                     day,
@@ -369,6 +400,51 @@ impl Form {
         self.instant(*written_at);
         self.bytes(reviewer.as_ref().map_or(&[], |user| user.as_bytes()));
         self.optional(reviewed_at.map(|instant| instant.as_microsecond().cast_unsigned()));
+    }
+
+    fn turn(&mut self, turn: &ChatTurn) {
+        let ChatTurn {
+            id,
+            user_id,
+            answer_id,
+            question,
+            started_at,
+            attempt,
+            reply,
+        } = turn;
+        self.id(id.as_bytes()).id(user_id.as_bytes());
+        self.id(answer_id.as_bytes()).text(question);
+        self.instant(*started_at).number(u64::from(*attempt));
+        self.number(u64::from(reply.is_some()));
+        if let Some(reply) = reply {
+            let TurnReply {
+                text,
+                origin,
+                model,
+                cost,
+                replied_at,
+            } = reply;
+            self.text(text).text(origin.as_str());
+            self.text(model.as_ref().map_or("", |model| model.as_str()));
+            self.number(cost.get()).instant(*replied_at);
+        }
+    }
+
+    fn shared_answer(&mut self, shared: &SharedAnswer) {
+        let SharedAnswer {
+            id,
+            case_id,
+            case_version,
+            locale,
+            question,
+            answer,
+            reviewer,
+            reviewed_at,
+        } = shared;
+        self.id(id.as_bytes()).id(case_id.as_bytes());
+        self.number(case_version.get().into()).text(locale.as_str());
+        self.text(question).text(answer);
+        self.id(reviewer.as_bytes()).instant(*reviewed_at);
     }
 
     fn total(&mut self, total: &SpendRow) {
