@@ -114,6 +114,46 @@ CREATE INDEX interactions_by_case ON interactions (user_id, case_id, created_at,
 
 CREATE INDEX interactions_by_instant ON interactions (user_id, created_at DESC, id DESC);
 
+CREATE TABLE precompute_batches (
+    -- In the order in which they were opened.
+    position     INTEGER PRIMARY KEY AUTOINCREMENT,
+    id           BLOB    NOT NULL UNIQUE CHECK (length(id) = 16),
+    model        TEXT    NOT NULL,
+    len          INTEGER NOT NULL,
+    reservation  BLOB    NOT NULL CHECK (length(reservation) = 16),
+    -- As YYYY-MM-DD (UTC).
+    day          TEXT    NOT NULL,
+    amount       INTEGER NOT NULL,
+    opened_at    INTEGER NOT NULL,
+    -- How often its submission was claimed, and when last.
+    attempt      INTEGER NOT NULL,
+    claimed_at   INTEGER,
+    -- The provider's name for it.
+    name         TEXT,
+    -- All three null while it is open.
+    closed_at    INTEGER,
+    cost         INTEGER,
+    written      INTEGER
+) STRICT;
+
+CREATE INDEX precompute_batches_by_name ON precompute_batches (name) WHERE name IS NOT NULL;
+
+CREATE INDEX precompute_batches_open ON precompute_batches (position) WHERE closed_at IS NULL;
+
+CREATE TABLE precompute_keys (
+    batch_id  BLOB    NOT NULL,
+    -- The number in the name of its item.
+    place     INTEGER NOT NULL,
+    key       TEXT    NOT NULL,
+    -- Null while its batch is open.
+    outcome   TEXT,
+    PRIMARY KEY (batch_id, place)
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX precompute_keys_open ON precompute_keys (key) WHERE outcome IS NULL;
+
+CREATE INDEX precompute_keys_rejected ON precompute_keys (key) WHERE outcome = 'rejected';
+
 CREATE TABLE precomputed_feedback (
     -- The order in which keys were first kept; processes read on from where they came.
     position        INTEGER PRIMARY KEY AUTOINCREMENT,

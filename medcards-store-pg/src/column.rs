@@ -60,6 +60,14 @@ impl<'r> Columns<'r> {
         Some(self.next::<Instant>()?.to_jiff())
     }
 
+    /// The next column as an instant, or `None` inside if it is null.
+    pub(crate) fn optional_instant(&mut self) -> Option<Option<Timestamp>> {
+        Some(
+            self.next::<Option<Instant>>()?
+                .map(|instant| instant.to_jiff()),
+        )
+    }
+
     /// The next column as a day.
     pub(crate) fn day(&mut self) -> Option<Date> {
         Some(self.next::<jiff_sqlx::Date>()?.to_jiff())

@@ -20,6 +20,7 @@
 //! | trait | tables | guarantee |
 //! | --- | --- | --- |
 //! | [`AnswerStore`] | `interactions`, `events` | an answer and its event in one statement, once per user and id |
+//! | [`BatchStore`] | `precompute_batches`, `precompute_keys` | a feedback is in one open batch, and a batch is handed in by one process |
 //! | [`CaseStore`] | `cases`, `case_versions` | versions never change; a search sees a publication at once, and a walk through it goes on in any process |
 //! | [`ChatStore`] | `chat_turns`, `chat_summaries` | a turn is begun once and one reply to it counts, however many processes try; what was forgotten is gone; always asked of the primary |
 //! | [`EventLog`] | `events`, `cursors` | complete and in one order, however many write: nothing is shown that something could still come before |
@@ -28,7 +29,7 @@
 //! | [`SharedAnswers`] | `shared_answers` | what a reviewer shared with everyone, apart from all users |
 //! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_scopes`, `spend_totals` | nobody spends more than the spend budget, however many processes ask at once |
 //! | [`UserStore`] | `users`, `events` | settings and their event in one transaction |
-//! | [`TransferTarget`] | all of them but `sessions`, and `transfers`, `transfer_parts` | rows and how far they came in one transaction; a database with data of its own is refused |
+//! | [`TransferTarget`] | all of them but `sessions` and those of batches, and `transfers`, `transfer_parts` | rows and how far they came in one transaction; a database with data of its own is refused |
 //! | | `user_stats`, `user_specialty_stats`, `case_stats` | views of the log: [`PgStore::dashboard`], [`PgStore::leaderboard`], [`PgStore::case_stats`] |
 //! | | `user_stats_cache` | their cross-check, computed from the answers |
 //! | | `owned_buckets`, `shard_map` | which users this shard may write; each write checks it in its own statement |
@@ -101,6 +102,7 @@
 //! `tls`, on by default: encrypted connections, by rustls.
 //!
 //! [`AnswerStore`]: medcards_core::answer::AnswerStore
+//! [`BatchStore`]: medcards_core::precompute::BatchStore
 //! [`CaseStore`]: medcards_core::case::CaseStore
 //! [`ChatStore`]: medcards_core::chat::ChatStore
 //! [`EventLog`]: medcards_core::event::EventLog
@@ -115,6 +117,7 @@ mod config;
 mod store;
 
 mod answers;
+mod batches;
 mod cases;
 mod chats;
 mod events;

@@ -35,6 +35,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../migrations/0004_spend_scopes.sql"),
     ),
     (5, "chats", include_str!("../migrations/0005_chats.sql")),
+    (6, "batches", include_str!("../migrations/0006_batches.sql")),
 ];
 
 /// How long a starting process waits for the one that migrates, and for its own migration.

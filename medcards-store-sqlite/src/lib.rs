@@ -20,6 +20,7 @@
 //! | trait | tables | guarantee |
 //! | --- | --- | --- |
 //! | [`AnswerStore`] | `interactions`, `events` | an answer and its event in one transaction, once per user and id |
+//! | [`BatchStore`] | `precompute_batches`, `precompute_keys` | a feedback is in one open batch, and a batch is handed in by one process |
 //! | [`CaseStore`] | `cases`, `case_versions`, `case_words` | versions never change; a search sees a publication at once |
 //! | [`ChatStore`] | `chat_turns`, `chat_summaries` | a turn is begun once, one reply to it counts, and what was forgotten is gone |
 //! | [`EventLog`] | `events`, `cursors` | in commit order, without gaps: one writer gives the numbers |
@@ -27,7 +28,7 @@
 //! | [`SessionStore`] | `sessions` | who was signed out is out, once that was acknowledged |
 //! | [`SharedAnswers`] | `shared_answers` | what a reviewer shared with everyone, apart from all users |
 //! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_scopes`, `spend_totals` | nobody spends more than the spend budget, however many ask at once |
-//! | [`TransferSource`] | all of them but `sessions` | everything can be carried into another store as it is kept |
+//! | [`TransferSource`] | all of them but `sessions` and those of batches | everything can be carried into another store as it is kept |
 //! | [`UserStore`] | `users`, `events` | settings and their event in one transaction |
 //!
 //! `schema.sql` shows all tables. Formats only grow: a file of an earlier version opens and is
@@ -67,6 +68,7 @@
 //! - Timers of Tokio guard full queues, so a test with paused time must not use this store.
 //!
 //! [`AnswerStore`]: medcards_core::answer::AnswerStore
+//! [`BatchStore`]: medcards_core::precompute::BatchStore
 //! [`CaseStore`]: medcards_core::case::CaseStore
 //! [`ChatStore`]: medcards_core::chat::ChatStore
 //! [`EventLog`]: medcards_core::event::EventLog
@@ -81,6 +83,7 @@ mod config;
 mod store;
 
 mod answers;
+mod batches;
 mod cases;
 mod chats;
 mod events;

@@ -23,6 +23,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../migrations/0003_spend_scopes.sql"),
     ),
     (4, "chats", include_str!("../migrations/0004_chats.sql")),
+    (5, "batches", include_str!("../migrations/0005_batches.sql")),
 ];
 
 const OPERATION: &str = "open store";

@@ -68,6 +68,12 @@ macro_rules! on_both {
 
             medcards_core::store_conformance!(make);
 
+            mod batches {
+                use super::*;
+
+                medcards_core::batch_conformance!(make);
+            }
+
             mod sessions {
                 use super::*;
 
@@ -96,6 +102,12 @@ macro_rules! on_both {
             }
 
             medcards_core::store_conformance!(make);
+
+            mod batches {
+                use super::*;
+
+                medcards_core::batch_conformance!(make);
+            }
 
             mod sessions {
                 use super::*;

@@ -41,3 +41,14 @@ mod shared_answers {
 
     medcards_core::shared_answer_conformance!(fresh_store);
 }
+
+mod batches {
+    use medcards_store_sqlite::SqliteStore;
+    use tempfile::TempDir;
+
+    async fn fresh_store() -> (SqliteStore, TempDir) {
+        crate::fresh::store().await
+    }
+
+    medcards_core::batch_conformance!(fresh_store);
+}
