@@ -410,6 +410,15 @@ impl Medcards {
         (self.now() < until).then_some(user)
     }
 
+    /// What a user chose; the defaults for one who is not known.
+    pub(crate) async fn settings(&self, user_id: UserId) -> Result<UserSettings> {
+        let user = match self.remembered_user(user_id) {
+            Some(user) => Some(user),
+            None => self.inner.store.find_user(user_id).await?,
+        };
+        Ok(user.map(|user| user.settings).unwrap_or_default())
+    }
+
     fn remember_user(&self, user: &User) {
         let until = self.now() + USER_REMEMBERED_FOR;
         self.inner.users.insert(user.id, (user.clone(), until));
@@ -422,11 +431,7 @@ impl Medcards {
         payer: Payer,
     ) -> Result<Arc<FeedbackRequest>> {
         let settings_changes = self.inner.settings_changes.load(Ordering::Acquire);
-        let user = match self.remembered_user(answer.user_id) {
-            Some(user) => Some(user),
-            None => self.inner.store.find_user(answer.user_id).await?,
-        };
-        let settings = user.map(|user| user.settings).unwrap_or_default();
+        let settings = self.settings(answer.user_id).await?;
         let locale = settings.locale.unwrap_or_else(|| case.content.locale());
         let request = Arc::new(FeedbackRequest {
             key: self

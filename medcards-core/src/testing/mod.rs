@@ -2,6 +2,7 @@
 //! whose replica is behind, and faults around any backend.
 
 mod batches;
+mod chat;
 mod clock;
 mod fault;
 mod prompt;
@@ -10,6 +11,7 @@ mod replica;
 mod sample;
 
 pub use batches::ScriptedBatches;
+pub use chat::PlainChat;
 pub use clock::ManualClock;
 pub use fault::{FaultPlan, Faulty, Operation};
 pub use prompt::PlainPrompt;
