@@ -128,12 +128,11 @@ impl SpendLedger for SqliteStore {
     }
 
     async fn sums(&self, scopes: &[SpendScope]) -> Result<Vec<SpendSum>> {
-        let begun = self.readers().begin().await;
-        // In one transaction, so that all are of the same moment.
-        let mut snapshot = begun.map_err(|source| error::storage(SUMS, source))?;
+        let acquired = self.readers().acquire().await;
+        let mut connection = acquired.map_err(|source| error::storage(SUMS, source))?;
         let mut sums = Vec::with_capacity(scopes.len());
         for scope in scopes {
-            let found = find_sum(&mut snapshot, scope).await;
+            let found = find_sum(&mut connection, scope).await;
             let found = found.map_err(|failure| match failure {
                 Failure::Refused(error) => error,
                 Failure::Storage(source) => error::storage(SUMS, source),

@@ -1,12 +1,9 @@
 //! The tests of this crate, in one binary.
 
-<<<<<<< HEAD
 // The circuit breaker against a model of it.
 mod breaker;
-=======
 // The coach.
 mod coach;
->>>>>>> 91c1da6 (chat: reply to each question once, whoever asks how often)
 // The conformance suite on the backends in memory.
 mod conformance;
 // The doubles that other tests rely on.
