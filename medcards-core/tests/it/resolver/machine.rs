@@ -119,7 +119,7 @@ impl Watched {
             Billed::Tokens(usage) => self.inner.price().cost(usage),
             Billed::Booked(_) | Billed::Unknown => panic!("no script bills like this"),
         };
-        *self.billed.lock().unwrap() += cost;
+        *self.billed.lock().expect("whole") += cost;
     }
 }
 
@@ -139,7 +139,12 @@ struct Open(Arc<Mutex<HashMap<String, usize>>>, String);
 
 impl Drop for Open {
     fn drop(&mut self) {
-        *self.0.lock().unwrap().get_mut(&self.1).unwrap() -= 1;
+        *self
+            .0
+            .lock()
+            .expect("whole")
+            .get_mut(&self.1)
+            .expect("it works") -= 1;
     }
 }
 
@@ -156,7 +161,7 @@ impl Stream for OpenStream {
         let this = self.get_mut();
         let event = std::task::ready!(this.stream.poll_next_unpin(context));
         match &event {
-            Some(Ok(AiEvent::End(end))) => *this.provider.billed.lock().unwrap() += end.cost,
+            Some(Ok(AiEvent::End(end))) => *this.provider.billed.lock().expect("whole") += end.cost,
             Some(Err(failure)) => this.provider.fails(failure),
             _ => {}
         }
@@ -186,7 +191,7 @@ impl AiProvider for Watched {
             .map(|part| part.text())
             .collect();
         let open = {
-            let mut all = self.open.lock().unwrap();
+            let mut all = self.open.lock().expect("whole");
             let open = all.entry(prompt.clone()).or_default();
             *open += 1;
             assert_eq!(*open, 1, "two live calls of one key at once");
@@ -276,7 +281,11 @@ impl Machine {
                 .advance(Duration::from_secs(seconds.into())),
             Step::Purge(case) => {
                 let case_id = self.bench.request(case).case.id;
-                self.bench.resolver.purge_case(case_id).await.unwrap();
+                self.bench
+                    .resolver
+                    .purge_case(case_id)
+                    .await
+                    .expect("it works");
             }
             Step::Review(case, word) => self.review(at, case, word).await,
             Step::Hang(operation) => self.bench.faults.hang_next(operation, 1),
@@ -342,7 +351,7 @@ impl Machine {
         let now = medcards_core::time::Clock::now(&*self.bench.clock);
         let day = now.to_zoned(medcards_core::jiff::tz::TimeZone::UTC).date();
         let sums = self.bench.store.sums(&[SpendScope::Day(day)]).await;
-        sums.unwrap()[0]
+        sums.expect("it works")[0]
     }
 
     /// Lets everything come to its end and looks at what everyone read.
@@ -372,10 +381,10 @@ impl Machine {
             }
         }
         let patience = Duration::from_mins(5);
-        self.bench.resolver.close(patience).await.unwrap();
+        self.bench.resolver.close(patience).await.expect("it works");
         let rows = self.bench.totals().await;
         let spent: MicroDollars = rows.iter().map(|row| row.cost).sum();
-        let billed = *self.billed.lock().unwrap();
+        let billed = *self.billed.lock().expect("whole");
         assert_eq!(spent, billed, "every call is booked, once");
         assert_eq!(
             self.sum().await.set_aside,
