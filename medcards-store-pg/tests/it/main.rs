@@ -9,6 +9,8 @@ mod place;
 /// newest server there is.
 mod conformance;
 
+/// Chats of two processes.
+mod chats;
 /// Migrations: from empty, twice, by many at once, beside a newer program.
 mod format;
 /// Who may come in: password, certificate, addresses.

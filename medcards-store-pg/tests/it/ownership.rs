@@ -1,8 +1,10 @@
-use medcards_core::ErrorKind;
 use medcards_core::answer::AnswerStore;
+use medcards_core::chat::{ChatStore, ChatTurn};
 use medcards_core::shard::Bucket;
 use medcards_core::user::{User, UserKind, UserSettings, UserStore};
+use medcards_core::{ErrorKind, TurnId};
 
+use crate::chats::{reply, summary, turn};
 use crate::place::{answer, answers_of, at, events_by_answer, fresh, record, until, user};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,6 +60,44 @@ async fn no_write_lands_on_a_bucket_that_is_another_shards() {
 }
 
 #[tokio::test]
+async fn no_chat_is_written_in_a_bucket_that_is_another_shards() {
+    let (store, database) = fresh().await;
+    let turn = turn(2);
+    let (user_id, answer_id) = (turn.user_id, turn.answer_id);
+    store.begin_turn(&turn, at(0)).await.unwrap();
+    let bucket = Bucket::of(&user_id);
+    database.psql(&format!(
+        "DELETE FROM owned_buckets WHERE bucket = {bucket}"
+    ));
+    let new = ChatTurn {
+        id: TurnId::new(at(2)),
+        ..turn.clone()
+    };
+    let summary = summary(&turn);
+    for refused in [
+        store.begin_turn(&new, at(0)).await.map(drop),
+        store.begin_turn(&turn, at(9)).await.map(drop),
+        store
+            .end_turn(user_id, turn.id, 1, &reply())
+            .await
+            .map(drop),
+        store.put_summary(&summary).await,
+        store.forget_chat(user_id, answer_id).await.map(drop),
+    ] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    // What was there stays, and can be read.
+    let found = store.find_turn(user_id, turn.id).await.unwrap();
+    assert_eq!(found, Some(turn.clone()));
+    let found = store.find_summary(user_id, answer_id).await.unwrap();
+    assert_eq!(found, None);
+    assert_eq!(store.find_turn(user_id, new.id).await.unwrap(), None);
+    database.psql(&format!("INSERT INTO owned_buckets VALUES ({bucket})"));
+    let counts = store.end_turn(user_id, turn.id, 1, &reply()).await;
+    assert!(counts.unwrap());
+}
+
+#[tokio::test]
 async fn rows_of_users_carry_their_bucket() {
     let (store, database) = fresh().await;
     let user_id = user(5);
@@ -66,6 +106,9 @@ async fn rows_of_users_carry_their_bucket() {
         .await
         .unwrap();
     record(&store, &answer(5, at(1))).await;
+    let turn = turn(5);
+    store.begin_turn(&turn, at(0)).await.unwrap();
+    store.put_summary(&summary(&turn)).await.unwrap();
     until("the view has read the log", async || {
         (store.project_stats().await.unwrap() > 0).then_some(())
     })
@@ -77,6 +120,8 @@ async fn rows_of_users_carry_their_bucket() {
         ("events", "user_id"),
         ("user_stats", "user_id"),
         ("user_specialty_stats", "user_id"),
+        ("chat_turns", "user_id"),
+        ("chat_summaries", "user_id"),
     ] {
         let stored = format!("SELECT bucket FROM {table} WHERE {column} = '{user_id}'");
         assert_eq!(database.psql(&stored).trim(), bucket, "{table}");

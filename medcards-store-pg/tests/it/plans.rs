@@ -1,20 +1,22 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use medcards_core::Timestamp;
 use medcards_core::answer::AnswerStore;
-use medcards_core::case::{CaseFilter, CaseQuery, CaseStore};
+use medcards_core::case::{CaseFilter, CaseQuery, CaseStore, CaseVersion};
+use medcards_core::chat::{ChatStore, ChatTurn, SharedAnswer, SharedAnswers};
 use medcards_core::event::{EventLog, LogPosition};
 use medcards_core::feedback::{KeyPosition, PrecomputedStore};
 use medcards_core::session::{SLIDE_STEP, Session, SessionKey, SessionStore};
 use medcards_core::store::{Consistency, PageLimit};
 use medcards_core::testing::{SAMPLE_START, sample_content, sample_feedback, sample_key};
-use medcards_core::user::{User, UserKind, UserStore};
+use medcards_core::user::{Locale, User, UserKind, UserStore};
+use medcards_core::{AnswerId, CaseId, SharedAnswerId, Timestamp, TurnId};
 use medcards_store_pg::PgStore;
 use medcards_tests::pg::{Cluster, Installed};
 use regex::Regex;
 
-use crate::place::{answer, config, instant, record, user};
+use crate::chats::{reply, summary, turn};
+use crate::place::{answer, at, config, instant, record, user};
 
 /// The server whose plans are kept: others plan a little differently.
 const MAJOR: u32 = 15;
@@ -51,6 +53,12 @@ FROM generate_series(0, 5000) AS n;
 INSERT INTO sessions (key, user_id, kind, created_at, expires_at)
 SELECT sha256(('t' || n)::bytea), md5('u' || n % 900)::uuid, 'guest', timestamptz '2026-01-14' + n * interval '1 minute',
        timestamptz '2026-01-15' + n * interval '1 minute' FROM generate_series(0, 5000) AS n;
+INSERT INTO chat_turns (user_id, id, bucket, answer_id, question, started_at, attempt)
+SELECT md5('u' || n % 900)::uuid, md5('q' || n)::uuid, n % 900, md5('a' || n % 4000)::uuid, 'q', now(), 1 FROM generate_series(0, 20000) AS n;
+INSERT INTO chat_summaries (user_id, answer_id, bucket, through, text)
+SELECT md5('u' || n % 900)::uuid, md5('a' || n)::uuid, n % 900, md5('q' || n)::uuid, 't' FROM generate_series(0, 4000) AS n;
+INSERT INTO shared_answers (id, case_id, case_version, locale, question, answer, reviewer, reviewed_at)
+SELECT md5('s' || n)::uuid, md5('c' || n % 500)::uuid, 1, 'en', 'q', 'a', md5('u1')::uuid, now() FROM generate_series(0, 5000) AS n;
 VACUUM ANALYZE;"#;
 
 /// The plans that the server has logged, by the statement they are of; of each the last.
@@ -97,6 +105,51 @@ fn sample_session(n: u8, now: Timestamp) -> Session {
         UserKind::Guest,
         now,
     )
+}
+
+/// Each call of a store of chats, and of shared answers.
+async fn chat(store: &PgStore, call: usize) {
+    let second = i64::try_from(call).unwrap();
+    let older = ChatTurn {
+        id: TurnId::new(at(second)),
+        answer_id: AnswerId::from_bytes([7; 16]),
+        ..turn(1)
+    };
+    let turn = ChatTurn {
+        id: TurnId::new(at(second) + std::time::Duration::from_secs(1)),
+        ..older.clone()
+    };
+    let (user_id, answer_id) = (turn.user_id, turn.answer_id);
+    for turn in [&older, &turn] {
+        store.begin_turn(turn, at(0)).await.unwrap();
+    }
+    store.begin_turn(&turn, at(1_000)).await.unwrap();
+    let ended = store.end_turn(user_id, turn.id, 2, &reply()).await;
+    assert!(ended.unwrap());
+    store.find_turn(user_id, turn.id).await.unwrap();
+    let one = PageLimit::new(1).unwrap();
+    let page = store.list_turns(user_id, answer_id, None, one).await;
+    let next = page.unwrap().next;
+    let page = store.list_turns(user_id, answer_id, next.as_ref(), one);
+    assert_eq!(page.await.unwrap().items, [older]);
+    store.put_summary(&summary(&turn)).await.unwrap();
+    store.find_summary(user_id, answer_id).await.unwrap();
+    store.forget_chat(user_id, answer_id).await.unwrap();
+
+    let shared = SharedAnswer {
+        id: SharedAnswerId::new(at(second)),
+        case_id: CaseId::from_bytes([7; 16]),
+        case_version: CaseVersion::FIRST,
+        locale: Locale::ENGLISH,
+        question: "Why?".to_owned(),
+        answer: "Because.".to_owned(),
+        reviewer: user_id,
+        reviewed_at: at(0),
+    };
+    store.put_shared_answer(&shared).await.unwrap();
+    let list = store.list_shared_answers(shared.case_id).await;
+    assert_eq!(list.unwrap().len(), 1);
+    store.remove_shared_answer(shared.id).await.unwrap();
 }
 
 #[tokio::test]
@@ -175,6 +228,7 @@ async fn hot_statements_are_answered_by_their_indexes() {
         store.list_sessions(student, used_at).await.unwrap();
         store.revoke_session(student, &begun.key).await.unwrap();
         store.revoke_sessions(student).await.unwrap();
+        chat(&store, call).await;
         store.find_feedback(&sample_key(1)).await.unwrap();
         store.list_keys(KeyPosition(4_000), 100).await.unwrap();
         let state = medcards_core::feedback::ReviewState::Unreviewed;
@@ -215,6 +269,9 @@ async fn hot_statements_are_answered_by_their_indexes() {
         "cases",
         "case_versions",
         "sessions",
+        "chat_turns",
+        "chat_summaries",
+        "shared_answers",
         "user_stats",
     ] {
         let scan = format!("Seq Scan on {table}");
