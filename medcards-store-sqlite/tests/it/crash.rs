@@ -1,11 +1,15 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use medcards_core::AnswerId;
 use medcards_core::answer::{AnswerStore, RecordOutcome};
+use medcards_core::chat::{ChatStore, ChatTurn, TurnOrigin, TurnReply, TurnStart};
+use medcards_core::spend::MicroDollars;
 use medcards_core::store::Consistency;
+use medcards_core::testing::{SAMPLE_START, sample_user_id};
+use medcards_core::{AnswerId, Timestamp, TurnId};
 use medcards_store_sqlite::{SqliteConfig, SqliteStore};
 use tokio::task::JoinSet;
 
@@ -23,7 +27,8 @@ async fn every_acknowledged_answer_outlives_the_process_once() {
     let folder = folder();
     let mut acknowledged = Vec::new();
     for acknowledgements in KILLS {
-        acknowledged.extend(write_and_kill(&path(folder.path()), acknowledgements));
+        let written = write_and_kill(&path(folder.path()), ANSWERS, acknowledgements);
+        acknowledged.extend(written.iter().map(|id| id.parse::<AnswerId>().unwrap()));
     }
     assert!(acknowledged.len() >= KILLS.iter().sum());
 
@@ -51,15 +56,68 @@ async fn every_acknowledged_answer_outlives_the_process_once() {
     fresh::assert_sound(&path(folder.path())).await;
 }
 
+/// A turn that was acknowledged as begun is there, one that was acknowledged as replied to has its
+/// reply, and what the kill broke off is begun again by the next process.
+#[tokio::test]
+async fn every_acknowledged_turn_outlives_the_process_once() {
+    let folder = folder();
+    let (mut begun, mut replied) = (HashSet::new(), HashSet::new());
+    for acknowledgements in KILLS {
+        for said in write_and_kill(&path(folder.path()), TURNS, acknowledgements) {
+            let (what, id) = said.split_once(' ').unwrap();
+            let id: TurnId = id.parse().unwrap();
+            match what {
+                "begun" => assert!(begun.insert(id), "{id} was begun once"),
+                _ => assert!(replied.insert(id), "{id} was replied to once"),
+            }
+        }
+    }
+    assert!(begun.len() + replied.len() >= KILLS.iter().sum());
+
+    let store = SqliteStore::open(config(folder.path())).await.unwrap();
+    let mut broken = 0;
+    for id in &begun {
+        let kept = store.find_turn(sample_user_id(1), *id).await.unwrap();
+        let kept = kept.expect("it was acknowledged");
+        assert_eq!(kept.attempt, 1);
+        match &kept.reply {
+            Some(reply) => assert_eq!(reply.text, format!("Because of {id}.")),
+            None => {
+                assert!(!replied.contains(id), "the reply to {id} was acknowledged");
+                broken += 1;
+                let again = store.begin_turn(&kept, later(1)).await.unwrap();
+                let again = match again {
+                    TurnStart::Begun(again) => again,
+                    other => panic!("its writer is dead, and yet {other:?}"),
+                };
+                assert_eq!(again.attempt, 2);
+                let end = async |attempt| {
+                    let reply = reply(*id);
+                    let ended = store.end_turn(kept.user_id, *id, attempt, &reply);
+                    ended.await.unwrap()
+                };
+                assert!(!end(1).await, "the dead writer was given up on");
+                assert!(end(2).await);
+            }
+        }
+    }
+    assert!(broken > 0, "the kills broke some off");
+    store.close().await;
+    fresh::assert_sound(&path(folder.path())).await;
+}
+
+/// The tests that write until they are killed, and what each line of theirs begins with.
+const ANSWERS: (&str, &str) = ("crash::child_writes_until_killed", "stored ");
+const TURNS: (&str, &str) = ("crash::child_chats_until_killed", "turn ");
+
 /// Lets another process write, kills it after some acknowledgements, and returns all of them.
-fn write_and_kill(file: &Path, acknowledgements: usize) -> Vec<AnswerId> {
+fn write_and_kill(
+    file: &Path,
+    (child, says): (&str, &str),
+    acknowledgements: usize,
+) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "crash::child_writes_until_killed",
-            "--ignored",
-            "--nocapture",
-        ])
+        .args(["--exact", child, "--ignored", "--nocapture"])
         .env(FILE, file)
         .stdout(Stdio::piped())
         .spawn()
@@ -73,10 +131,10 @@ fn write_and_kill(file: &Path, acknowledgements: usize) -> Vec<AnswerId> {
         if output.read_line(&mut line).unwrap() == 0 || !line.ends_with('\n') {
             break;
         }
-        let Some((_, id)) = line.split_once("stored ") else {
+        let Some((_, said)) = line.split_once(says) else {
             continue;
         };
-        acknowledged.push(id.trim().parse().unwrap());
+        acknowledged.push(said.trim().to_owned());
         if acknowledged.len() == acknowledgements {
             child.kill().unwrap();
         }
@@ -105,6 +163,55 @@ async fn child_writes_until_killed() {
                     .await
                     .unwrap();
                 writeln!(std::io::stdout().lock(), "stored {}", recorded.answer.id).unwrap();
+            }
+        });
+    }
+    writers.join_all().await;
+}
+
+fn later(seconds: u64) -> Timestamp {
+    SAMPLE_START + Duration::from_secs(seconds)
+}
+
+fn reply(id: TurnId) -> TurnReply {
+    TurnReply {
+        text: format!("Because of {id}."),
+        origin: TurnOrigin::Live,
+        model: "sample-model-1".parse().ok(),
+        cost: MicroDollars::new(1_250),
+        replied_at: later(0),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by every_acknowledged_turn_outlives_the_process_once"]
+async fn child_chats_until_killed() {
+    let Some(file) = std::env::var_os(FILE) else {
+        return;
+    };
+    let store = SqliteStore::open(SqliteConfig::new(file)).await.unwrap();
+    let mut writers = JoinSet::new();
+    for _ in 0..16 {
+        let store = store.clone();
+        writers.spawn(async move {
+            loop {
+                // A chat of its own, because a chat has few turns.
+                let turn = ChatTurn {
+                    id: TurnId::new(SAMPLE_START),
+                    user_id: sample_user_id(1),
+                    answer_id: AnswerId::new(SAMPLE_START),
+                    question: "Why?".to_owned(),
+                    started_at: SAMPLE_START,
+                    attempt: 1,
+                    reply: None,
+                };
+                let id = turn.id;
+                let say = |what| writeln!(std::io::stdout().lock(), "turn {what} {id}").unwrap();
+                store.begin_turn(&turn, SAMPLE_START).await.unwrap();
+                say("begun");
+                let ended = store.end_turn(turn.user_id, id, 1, &reply(id)).await;
+                assert!(ended.unwrap());
+                say("replied");
             }
         });
     }
