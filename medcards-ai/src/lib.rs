@@ -67,6 +67,7 @@ mod authored;
 mod openai;
 
 mod batch;
+mod chat;
 mod price;
 mod prompt;
 mod turn;
@@ -81,6 +82,9 @@ pub use anthropic::{
 };
 pub use authored::AuthoredProvider;
 pub use batch::BATCH_RESULT_BYTES_MAX;
+pub use chat::{
+    CHAT_OUTPUT_TOKENS_MAX, CHAT_REPLY_CHARS_MAX, CHAT_SUMMARY_TOKENS_MAX, ChatTemplate,
+};
 pub use http::{EVENT_BYTES_MAX, REPLY_BYTES_MAX, RETRY_AFTER_MAX, Timeouts};
 pub use layer::AiStack;
 pub use openai::{OpenAiBuilder, OpenAiProvider, TokenLimitField};

@@ -3,7 +3,7 @@ use std::fmt::Write;
 use medcards_core::case::{Case, OptionSet};
 
 /// The case as the model reads it. Options have no letters, so that it cannot name them by one.
-pub(super) fn case_text(case: &Case, chosen: OptionSet) -> String {
+pub(crate) fn case_text(case: &Case, chosen: OptionSet) -> String {
     let content = &case.content;
     let mut text = String::from("The case:\n");
     for (label, value) in [

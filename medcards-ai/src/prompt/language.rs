@@ -1,5 +1,5 @@
 /// The English name of a language, because models follow a name better than a tag.
-pub(super) fn language_name(language: &str) -> Option<&'static str> {
+pub(crate) fn language_name(language: &str) -> Option<&'static str> {
     Some(match language {
         "ar" => "Arabic",
         "bn" => "Bengali",

@@ -10,9 +10,12 @@ mod redact;
 mod tags;
 mod words;
 
+pub(crate) use case_text::case_text;
+pub(crate) use check::shows_thinking;
 pub use check::{REPLY_CHARS_MAX, REPLY_CHARS_MIN};
+pub(crate) use language::language_name;
 pub use redact::{STUDENT_BYTES_MAX, redacted, redacted_with};
-pub(crate) use tags::{in_tags, without_tags};
+pub(crate) use tags::{has_tag, in_tags, without_tags};
 
 use std::fmt;
 
@@ -29,7 +32,7 @@ use medcards_core::user::Level;
 pub const OUTPUT_TOKENS_MAX: u32 = 1_000;
 
 /// What the part begins with that holds the author's words.
-const AUTHORED_HEADING: &str = "The author's explanation:\n\n";
+pub(crate) const AUTHORED_HEADING: &str = "The author's explanation:\n\n";
 
 /// The edition. Any change to a text or rule in this module is a new one.
 const EDITION: u32 = 2;

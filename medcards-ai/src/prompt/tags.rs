@@ -28,6 +28,6 @@ pub(crate) fn without_tags(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether a text has one of our tags in it.
-pub(super) fn has_tag(text: &str) -> bool {
+pub(crate) fn has_tag(text: &str) -> bool {
     TAG.is_match(text)
 }

@@ -9,6 +9,7 @@
 mod authored;
 mod batches;
 mod cached;
+mod chat;
 mod configuration;
 mod errors;
 mod layers;

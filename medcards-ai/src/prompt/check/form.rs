@@ -35,7 +35,7 @@ pub(super) fn without_emphasis(text: &str) -> String {
 }
 
 /// Whether a model left its reasoning in the reply.
-pub(super) fn shows_thinking(text: &str) -> bool {
+pub(crate) fn shows_thinking(text: &str) -> bool {
     THINKING.is_match(text)
 }
 

@@ -11,6 +11,8 @@ use regex::Regex;
 
 use super::tags::has_tag;
 
+pub(crate) use form::shows_thinking;
+
 /// The fewest characters of a reply: less is no feedback, even in scripts with a character a word.
 pub const REPLY_CHARS_MIN: usize = 80;
 
