@@ -23,6 +23,7 @@ use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
+use self::roles::Roles;
 pub(crate) use self::session::new_token as new_session_token;
 use self::strangers::{STRANGERS_QUOTA, Strangers};
 use self::token::{Claims, ParsedToken};
@@ -59,7 +60,7 @@ pub(crate) struct Caller {
     pub(crate) kind: UserKind,
     /// The session, if that is what it was known by.
     pub(crate) session: Option<SessionKey>,
-    is_admin: bool,
+    roles: Roles,
 }
 
 /// Who calls, or why that is not known. The edge finds out, handlers ask for it.
@@ -233,8 +234,8 @@ impl Auth {
             user_id: session.user_id,
             kind: session.kind,
             session: Some(key),
-            // Whoever gives that role must be able to take it back, and is not asked about a session.
-            is_admin: false,
+            // Whoever gives roles must be able to take them back, and is not asked about a session.
+            roles: Roles::default(),
         })
     }
 
@@ -293,7 +294,11 @@ impl Auth {
             user_id,
             kind,
             session: None,
-            is_admin: !is_guest && roles::is_admin(claims),
+            roles: if is_guest {
+                Roles::default()
+            } else {
+                Roles::of(claims)
+            },
         })
     }
 
@@ -422,7 +427,7 @@ impl FromRequestParts<Shared> for Admin {
         app: &Shared,
     ) -> std::result::Result<Self, Problem> {
         let caller = Caller::from_request_parts(parts, app).await?;
-        if !caller.is_admin {
+        if !caller.roles.is_admin {
             return Err(
                 Problem::new(ProblemCode::RoleMissing).with_detail("this needs the role admin")
             );
@@ -431,5 +436,27 @@ impl FromRequestParts<Shared> for Admin {
             .ensure_user(caller.user_id, caller.kind)
             .await?;
         Ok(Self)
+    }
+}
+
+/// A caller with the role `reviewer` or `admin`, who is known as a user too.
+pub(crate) struct Reviewer(pub(crate) UserId);
+
+impl FromRequestParts<Shared> for Reviewer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        app: &Shared,
+    ) -> std::result::Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        if !caller.roles.is_reviewer {
+            return Err(Problem::new(ProblemCode::RoleMissing)
+                .with_detail("this needs the role reviewer or admin"));
+        }
+        app.medcards
+            .ensure_user(caller.user_id, caller.kind)
+            .await?;
+        Ok(Self(caller.user_id))
     }
 }

@@ -4,23 +4,38 @@ use super::token::Claims;
 
 const ADMIN: &str = "admin";
 
-/// Whether the issuer gave the role `admin`: as `role`, in `roles`, or in either of `app_metadata`.
-///
-/// Never from `user_metadata`, which users write themselves.
-pub(super) fn is_admin(claims: &Claims) -> bool {
+const REVIEWER: &str = "reviewer";
+
+/// What a caller may do beyond what every user may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Roles {
+    pub(super) is_admin: bool,
+    /// May say what becomes of written feedback. Administrators may too.
+    pub(super) is_reviewer: bool,
+}
+
+impl Roles {
+    /// The roles that the issuer gave: as `role`, in `roles`, or in either of `app_metadata`.
+    ///
+    /// Never from `user_metadata`, which users write themselves.
+    pub(super) fn of(claims: &Claims) -> Self {
+        let is_admin = has(claims, ADMIN);
+        Self {
+            is_admin,
+            is_reviewer: is_admin || has(claims, REVIEWER),
+        }
+    }
+}
+
+fn has(claims: &Claims, role: &str) -> bool {
     let metadata = |name| claims.app_metadata.get(name).unwrap_or(&Value::Null);
-    names_admin(&claims.role)
-        || lists_admin(&claims.roles)
-        || names_admin(metadata("role"))
-        || lists_admin(metadata("roles"))
-}
-
-fn names_admin(role: &Value) -> bool {
-    role == ADMIN
-}
-
-fn lists_admin(roles: &Value) -> bool {
-    roles
-        .as_array()
-        .is_some_and(|roles| roles.iter().any(names_admin))
+    let lists = |roles: &Value| {
+        roles
+            .as_array()
+            .is_some_and(|roles| roles.iter().any(|one| one == role))
+    };
+    claims.role == role
+        || lists(&claims.roles)
+        || *metadata("role") == role
+        || lists(metadata("roles"))
 }

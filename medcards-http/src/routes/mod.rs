@@ -11,6 +11,7 @@ mod me;
 mod metrics;
 mod openapi;
 mod probe;
+mod review;
 mod sessions;
 
 use axum::body::Body;
@@ -54,6 +55,8 @@ pub(crate) fn all() -> OpenApiRouter<Shared> {
         .routes(routes!(leaderboards::rebuild_leaderboards))
         .routes(routes!(admin::import_cases))
         .routes(routes!(admin::show_spend))
+        .routes(routes!(review::list_written_feedback))
+        .routes(routes!(review::review_feedback))
         .routes(routes!(probe::health))
         .routes(routes!(probe::readiness))
         .routes(routes!(metrics::show_metrics))

@@ -193,6 +193,8 @@ async fn every_path_of_a_user_asks_for_a_token() {
         (Method::GET, "/v1/leaderboards/week".to_owned()),
         (Method::POST, "/v1/admin/cases".to_owned()),
         (Method::GET, "/v1/admin/spend".to_owned()),
+        (Method::GET, "/v1/admin/feedback".to_owned()),
+        (Method::POST, "/v1/admin/feedback/review".to_owned()),
         (Method::POST, "/v1/admin/leaderboards/rebuild".to_owned()),
     ] {
         let reply = world

@@ -42,6 +42,9 @@ mod bad_input;
 /// Quotas and their headers.
 mod limits;
 
+/// What reviewers say of written feedback.
+mod review;
+
 /// Importing cases, and the reader of records.
 mod import;
 
