@@ -52,6 +52,29 @@ pub(crate) struct Arguments {
     /// Changes which wrong options and words stand for those that the log does not say.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Plans what to have written ahead, each time so much of the log has passed, such as 24h; and
+    /// replays the log without that too, to compare.
+    #[arg(long, value_parser = duration)]
+    pub(crate) plan_every: Option<Duration>,
+    /// How much of the log trains the forecast before the first plan, in percent of its answers.
+    /// What is compared is the rest.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u8).range(0..=99))]
+    pub(crate) train: u8,
+    /// How far a plan looks ahead.
+    #[arg(long, default_value = "7d", value_parser = duration)]
+    pub(crate) horizon: Duration,
+    /// After what time an answer counts half in the forecast.
+    #[arg(long, default_value = "14d", value_parser = duration)]
+    pub(crate) half_life: Duration,
+    /// The most that one plan may be expected to cost, in dollars.
+    #[arg(long, default_value = "5.00", value_parser = dollars)]
+    pub(crate) plan_budget: MicroDollars,
+    /// What it is worth that one student does not wait for a model, in dollars.
+    #[arg(long, default_value = "0", value_parser = dollars)]
+    pub(crate) wait_value: MicroDollars,
+    /// How long a batch takes, in the time of the log.
+    #[arg(long, default_value = "1h", value_parser = duration)]
+    pub(crate) batch_time: Duration,
     /// The SQLite file that keeps answers and feedback; it must not exist. Default: memory.
     #[arg(long)]
     pub(crate) store: Option<PathBuf>,
@@ -73,6 +96,14 @@ fn duration(text: &str) -> Result<Duration, String> {
         number.checked_mul(millis).map(Duration::from_millis)
     });
     parsed.ok_or_else(|| "write a whole number and ms, s, m, h or d, such as 24h".to_owned())
+}
+
+fn dollars(text: &str) -> Result<MicroDollars, String> {
+    let dollars: f64 = text.trim().parse().unwrap_or(f64::NAN);
+    if !(0.0..=1_000_000.0).contains(&dollars) {
+        return Err("write dollars, such as 5.00".to_owned());
+    }
+    Ok(MicroDollars::new((dollars * 1_000_000.0).round() as u64))
 }
 
 fn price(text: &str) -> Result<Price, String> {

@@ -17,6 +17,8 @@ use clap::Parser;
 mod arguments;
 /// The time of the log.
 mod clock;
+/// The ways of running it, side by side.
+mod compare;
 /// What was counted, and whether it adds up.
 mod count;
 /// The cases that the items of a log stand for, and the options that were chosen.
@@ -27,6 +29,8 @@ mod log;
 mod model;
 /// The picture.
 mod picture;
+/// The planner that works beside it.
+mod planning;
 /// The run itself.
 mod run;
 /// The table.

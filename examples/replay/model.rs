@@ -6,10 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use medcards::ai::{
-    AiCapability, AiEvent, AiFailure, AiProvider, AiRequest, AiStream, ModelId, Prompt, ReplyEnd,
-    StopReason,
+    AiBatches, AiCapability, AiEvent, AiFailure, AiProvider, AiRequest, AiStream, BatchInfo,
+    BatchItem, BatchResult, BatchResults, ModelId, Prompt, Reply, ReplyEnd, StopReason,
 };
 use medcards::spend::{MicroDollars, Price, TokenUsage};
+use medcards::{Error, ErrorKind, Result, Timestamp};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::clock::LogClock;
@@ -34,9 +35,17 @@ pub(crate) struct ReplayModel {
     model: ModelId,
     price: Price,
     latency: Duration,
+    batch_ms: i64,
     seed: u64,
     clock: Arc<LogClock>,
     calls: Mutex<Calls>,
+    batches: Mutex<Vec<Made>>,
+}
+
+/// A batch that was handed in.
+struct Made {
+    at_ms: i64,
+    items: Vec<BatchItem>,
 }
 
 /// What a provider would write on its bill.
@@ -63,10 +72,64 @@ impl ReplayModel {
             model,
             price,
             latency,
+            batch_ms: 0,
             seed,
             clock,
             calls: Mutex::default(),
+            batches: Mutex::default(),
         }
+    }
+
+    /// Says how long a batch takes, in the time of the log.
+    pub(crate) fn with_batch_time(mut self, time: Duration) -> Self {
+        self.batch_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        self
+    }
+
+    /// What all batches so far cost.
+    pub(crate) fn spent_in_batches(&self) -> MicroDollars {
+        let price = self.price.in_batch();
+        let batches = self.batches();
+        let items = batches.iter().flat_map(|made| &made.items);
+        items.map(|item| price.cost(self.usage(&item.prompt))).sum()
+    }
+
+    fn batches(&self) -> MutexGuard<'_, Vec<Made>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn info(&self, place: usize, made: &Made) -> BatchInfo {
+        let has_ended = self.clock.now_ms() >= made.at_ms.saturating_add(self.batch_ms);
+        let total = made.items.len() as u64;
+        BatchInfo {
+            batch: place.to_string(),
+            has_ended,
+            created_at: Timestamp::from_millisecond(made.at_ms).unwrap_or_default(),
+            done: if has_ended { total } else { 0 },
+            total,
+        }
+    }
+
+    /// The parts of a reply, which depend on the prompt alone.
+    fn words(&self, prompt: &Prompt) -> Vec<String> {
+        let length = self.usage(prompt).output as usize * BYTES_PER_TOKEN;
+        let first = self.digest(prompt) as usize % SENTENCES.len();
+        // What the check of the template looks for: paragraphs, and the options by their texts.
+        let head = format!(
+            "You chose {}.\n\nWhat is right is {}.\n\n",
+            marked(prompt, "[chosen] "),
+            marked(prompt, "[right] ")
+        );
+        let sentences = SENTENCES.iter().cycle().skip(first);
+        let sentences = sentences.map(|sentence| format!("{sentence} "));
+        let words = [head].into_iter().chain(sentences);
+        let words = words.scan(0, move |written, text| {
+            (*written < length).then(|| {
+                *written += text.len();
+                text
+            })
+        });
+        words.collect()
     }
 
     /// What a call with this prompt costs.
@@ -158,29 +221,18 @@ impl AiProvider for ReplayModel {
         AiCapability::LIVE
     }
 
+    fn batches(&self) -> Option<&dyn AiBatches> {
+        Some(self)
+    }
+
     async fn stream(&self, AiRequest { prompt, .. }: AiRequest) -> Result<AiStream, AiFailure> {
         self.book(&prompt);
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
         }
         let usage = self.usage(&prompt);
-        let length = usage.output as usize * BYTES_PER_TOKEN;
-        let first = self.digest(&prompt) as usize % SENTENCES.len();
-        // What the check of the template looks for: paragraphs, and the options by their texts.
-        let head = format!(
-            "You chose {}.\n\nWhat is right is {}.\n\n",
-            marked(&prompt, "[chosen] "),
-            marked(&prompt, "[right] ")
-        );
-        let sentences = SENTENCES.iter().cycle().skip(first);
-        let sentences = sentences.map(|sentence| format!("{sentence} "));
-        let deltas = [head].into_iter().chain(sentences);
-        let deltas = deltas.scan(0, move |written, text| {
-            (*written < length).then(|| {
-                *written += text.len();
-                Ok(AiEvent::Delta(text))
-            })
-        });
+        let deltas = self.words(&prompt).into_iter();
+        let deltas = deltas.map(|text| Ok(AiEvent::Delta(text)));
         let end = Ok(AiEvent::End(ReplyEnd {
             stop: StopReason::Complete,
             usage,
@@ -189,4 +241,71 @@ impl AiProvider for ReplayModel {
         }));
         Ok(futures_util::stream::iter(deltas.chain([end])).boxed())
     }
+}
+
+#[async_trait]
+impl AiBatches for ReplayModel {
+    fn price(&self) -> Price {
+        self.price.in_batch()
+    }
+
+    fn batch_len_max(&self) -> usize {
+        100_000
+    }
+
+    async fn create_batch(&self, items: Vec<BatchItem>) -> Result<String> {
+        let at_ms = self.clock.now_ms();
+        let mut batches = self.batches();
+        batches.push(Made { at_ms, items });
+        Ok((batches.len() - 1).to_string())
+    }
+
+    async fn find_batch(&self, batch: &str) -> Result<BatchInfo> {
+        let batches = self.batches();
+        let place = batch.parse::<usize>().ok();
+        let found = place.and_then(|place| Some((place, batches.get(place)?)));
+        let (place, made) = found.ok_or_else(unknown)?;
+        Ok(self.info(place, made))
+    }
+
+    async fn list_batches(&self, limit: usize) -> Result<Vec<BatchInfo>> {
+        let batches = self.batches();
+        let newest = batches.iter().enumerate().rev().take(limit);
+        Ok(newest.map(|(place, made)| self.info(place, made)).collect())
+    }
+
+    async fn results(&self, batch: &str) -> Result<BatchResults> {
+        let batches = self.batches();
+        let made = batch.parse::<usize>().ok();
+        let made = made.and_then(|place| batches.get(place));
+        let made = made.ok_or_else(unknown)?;
+        let results: Vec<_> = made
+            .items
+            .iter()
+            .map(|BatchItem { name, prompt }| {
+                let usage = self.usage(prompt);
+                let reply = Reply {
+                    text: self.words(prompt).concat(),
+                    stop: StopReason::Complete,
+                    usage,
+                    model: self.model.clone(),
+                    cost: self.price.in_batch().cost(usage),
+                };
+                Ok(BatchResult {
+                    name: name.clone(),
+                    reply: Ok(reply),
+                })
+            })
+            .collect();
+        Ok(futures_util::stream::iter(results).boxed())
+    }
+
+    async fn cancel_batch(&self, _batch: &str) -> Result<()> {
+        let context = "a replay cancels no batch";
+        Err(Error::new(ErrorKind::Invalid, "cancel batch", context))
+    }
+}
+
+fn unknown() -> Error {
+    Error::new(ErrorKind::NotFound, "find batch", "there is no such batch")
 }

@@ -22,7 +22,8 @@ const MONEY: Panel = Panel {
 };
 
 /// The colours of the tiers, in their order; they differ in lightness too.
-const COLOURS: [&str; Tier::ALL.len()] = ["#2f6fb3", "#7fb2e5", "#58b38f", "#e2703a", "#8a8a8a"];
+pub(crate) const COLOURS: [&str; Tier::ALL.len()] =
+    ["#2f6fb3", "#7fb2e5", "#58b38f", "#e2703a", "#8a8a8a"];
 
 #[derive(Clone, Copy)]
 struct Panel {
@@ -208,7 +209,7 @@ fn draw_axes(svg: &mut String, days: f64) -> Result<(), Error> {
     Ok(())
 }
 
-fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, style: &str, words: &str) {
+pub(crate) fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, style: &str, words: &str) {
     let words = words
         .replace('&', "&amp;")
         .replace('<', "&lt;")

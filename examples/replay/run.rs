@@ -7,10 +7,11 @@ use medcards::ai::{FeedbackPrompt, ModelId};
 use medcards::app::{AnswerForm, Medcards};
 use medcards::caches::MokaCache;
 use medcards::case::Case;
-use medcards::feedback::{FeedbackKey, Resolution, ResolverConfig};
+use medcards::feedback::{FeedbackKey, Resolution, ResolverConfig, ResolverCounts, Tier};
 use medcards::jiff::tz::TimeZone;
+use medcards::precompute::BatchStore;
 use medcards::providers::{FeedbackTemplate, price_of};
-use medcards::spend::{SpendQuery, SpendRow};
+use medcards::spend::{MicroDollars, SpendQuery, SpendRow};
 use medcards::sqlite::{SqliteConfig, SqliteStore};
 use medcards::store::{Consistency, Store};
 use medcards::time::Clock;
@@ -23,8 +24,9 @@ use crate::clock::LogClock;
 use crate::count::{Count, SLICES};
 use crate::course::{Course, Survey};
 use crate::log::{self, Row};
-use crate::model::ReplayModel;
-use crate::{picture, table};
+use crate::model::{Calls, ReplayModel};
+use crate::planning::{Notes, Planning};
+use crate::{compare, picture, table};
 
 /// Answers that come at the same time lie at most this far apart in the log: what lies further apart
 /// may fall on different sides of the end of a feedback's time.
@@ -46,6 +48,9 @@ struct Replay<'a> {
     clock: Arc<LogClock>,
     count: Count,
     started: Instant,
+    planning: Option<Planning>,
+    /// What there was when the training ended.
+    trained: Option<Sums>,
 }
 
 /// An answer that is about to be given.
@@ -67,32 +72,138 @@ struct Done {
 
 /// Replays a log, prints the table and draws the picture.
 ///
+/// With a planner it is replayed in each [`Way`], to compare.
+///
 /// # Errors
 /// A log or deck that cannot be read; a store that fails; figures that do not add up.
 pub(crate) async fn replay(arguments: &Arguments) -> Result<(), Error> {
     let survey = Survey::read(arguments)?;
     let (from_ms, to_ms) = survey.span_ms(arguments.days);
+    if arguments.plan_every.is_some() {
+        let mut runs = Vec::new();
+        for way in Way::ALL {
+            runs.push((way, run(arguments, &survey, way).await?));
+        }
+        let title = table::title(arguments);
+        compare::draw(&arguments.svg, &title, &runs)?;
+        compare::print(arguments, &title, &runs);
+        return Ok(());
+    }
+    let way = match arguments.forget {
+        true => Way::CacheOnly,
+        false => Way::Kept,
+    };
+    let run = run(arguments, &survey, way).await?;
+    picture::draw(
+        &arguments.svg,
+        &table::title(arguments),
+        &run.count,
+        (from_ms, to_ms),
+    )?;
+    table::print(&table::Figures {
+        arguments,
+        survey: &survey,
+        cases: run.cases,
+        count: &run.count,
+        calls: &run.calls,
+        counts: &run.counts,
+        took: run.took,
+        span_ms: to_ms - from_ms,
+    });
+    Ok(())
+}
+
+/// How the platform is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// With caches alone: what the model wrote is forgotten with them.
+    CacheOnly,
+    /// What the model wrote is kept, as it is by default.
+    Kept,
+    /// The same, and a planner has feedback written ahead.
+    Planned,
+}
+
+impl Way {
+    pub(crate) const ALL: [Self; 3] = [Self::CacheOnly, Self::Kept, Self::Planned];
+}
+
+/// What came of a replay.
+pub(crate) struct Run {
+    pub(crate) count: Count,
+    pub(crate) calls: Calls,
+    pub(crate) counts: ResolverCounts,
+    pub(crate) cases: usize,
+    pub(crate) took: Duration,
+    /// What there was when the training ended; the rest is compared.
+    pub(crate) trained: Sums,
+    pub(crate) end: Sums,
+    pub(crate) notes: Notes,
+}
+
+/// What was counted up to some moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sums {
+    pub(crate) tiers: [u64; Tier::ALL.len()],
+    pub(crate) live: MicroDollars,
+    pub(crate) batches: MicroDollars,
+    pub(crate) live_only: MicroDollars,
+}
+
+async fn run(arguments: &Arguments, survey: &Survey, way: Way) -> Result<Run, Error> {
+    // What is compared lies side by side in memory; the file is for the one that was asked for.
+    let file = arguments.store.as_ref().filter(|_| {
+        let is_compared = arguments.plan_every.is_some();
+        !is_compared || way == Way::Planned
+    });
+    match file {
+        None => run_on(arguments, survey, way, Arc::new(MemoryStore::new())).await,
+        Some(path) if path.exists() => {
+            let path = path.display();
+            Err(format!("{path} exists: its feedback and totals would be counted too").into())
+        }
+        Some(path) => {
+            let store = SqliteStore::open(SqliteConfig::new(path)).await?;
+            run_on(arguments, survey, way, Arc::new(store)).await
+        }
+    }
+}
+
+async fn run_on<S: Store + BatchStore>(
+    arguments: &Arguments,
+    survey: &Survey,
+    way: Way,
+    store: Arc<S>,
+) -> Result<Run, Error> {
+    let (from_ms, to_ms) = survey.span_ms(arguments.days);
     let clock = Arc::new(LogClock::new(from_ms));
     let model = Arc::new(model(arguments, &clock)?);
-    let store = open_store(arguments).await?;
-    let medcards = platform(arguments, &store, &model, &clock).await?;
-    let course = Course::publish(&survey, arguments, &*store, medcards.now()).await?;
+    let planning = match arguments.plan_every.filter(|_| way == Way::Planned) {
+        Some(every) => Some(Planning::new(arguments, every, &store, &model, &clock)?),
+        None => None,
+    };
+    let store: Arc<dyn Store> = store;
+    let medcards = platform(arguments, way, &store, &model, &clock).await?;
+    let course = Course::publish(survey, arguments, &*store, medcards.now()).await?;
     let window = arguments
         .ttl
         .mul_f64(1.0 - f64::from(arguments.jitter) / 100.0);
     let (count, started) = (Count::new(window)?, Instant::now());
     let mut replay = Replay {
         arguments,
-        survey: &survey,
+        survey,
         course,
         medcards,
         model,
         clock,
         count,
         started,
+        planning,
+        trained: None,
     };
     replay.play().await?;
     let took = replay.started.elapsed();
+    let end = replay.sums();
     replay.medcards.close(PATIENCE).await?;
 
     let Replay {
@@ -100,29 +211,25 @@ pub(crate) async fn replay(arguments: &Arguments) -> Result<(), Error> {
         model,
         count,
         course,
+        planning,
+        trained,
         ..
     } = replay;
     let calls = model.calls();
     let counts = medcards.resolver().counts();
     let ledger = ledger(&*store, from_ms, to_ms).await?;
-    count.check(&calls, &counts, &ledger)?;
-    picture::draw(
-        &arguments.svg,
-        &table::title(arguments),
-        &count,
-        (from_ms, to_ms),
-    )?;
-    table::print(&table::Figures {
-        arguments,
-        survey: &survey,
+    let is_settled = planning.as_ref().is_none_or(Planning::is_settled);
+    count.check(&calls, is_settled.then_some(end.batches), &counts, &ledger)?;
+    Ok(Run {
+        count,
+        calls,
+        counts,
         cases: course.len(),
-        count: &count,
-        calls: &calls,
-        counts: &counts,
         took,
-        span_ms: to_ms - from_ms,
-    });
-    Ok(())
+        trained: trained.unwrap_or_default(),
+        end,
+        notes: planning.map(|planning| planning.notes).unwrap_or_default(),
+    })
 }
 
 fn model(arguments: &Arguments, clock: &Arc<LogClock>) -> Result<ReplayModel, Error> {
@@ -141,22 +248,13 @@ fn model(arguments: &Arguments, clock: &Arc<LogClock>) -> Result<ReplayModel, Er
         arguments.latency,
         arguments.seed,
         Arc::clone(clock),
-    ))
-}
-
-async fn open_store(arguments: &Arguments) -> Result<Arc<dyn Store>, Error> {
-    let Some(path) = &arguments.store else {
-        return Ok(Arc::new(MemoryStore::new()));
-    };
-    if path.exists() {
-        let path = path.display();
-        return Err(format!("{path} exists: its feedback and totals would be counted too").into());
-    }
-    Ok(Arc::new(SqliteStore::open(SqliteConfig::new(path)).await?))
+    )
+    .with_batch_time(arguments.batch_time))
 }
 
 async fn platform(
     arguments: &Arguments,
+    way: Way,
     store: &Arc<dyn Store>,
     model: &Arc<ReplayModel>,
     clock: &Arc<LogClock>,
@@ -164,7 +262,7 @@ async fn platform(
     let mut config = ResolverConfig::default();
     config.ttl = arguments.ttl;
     config.ttl_jitter_percent = arguments.jitter;
-    config.keep_generated = !arguments.forget;
+    config.keep_generated = way != Way::CacheOnly;
     // Days of the log pass in seconds: the totals are flushed before each new one instead, and
     // nobody else keeps keys.
     config.flush_interval = Duration::MAX;
@@ -251,6 +349,7 @@ impl Replay<'_> {
         let Some(at_ms) = turns.iter().map(|turn| turn.at_ms).max() else {
             return Ok(());
         };
+        self.plan_until(at_ms).await?;
         self.wait_for(at_ms).await?;
         let slice = self.slice();
         for turn in &turns {
@@ -259,6 +358,11 @@ impl Replay<'_> {
             self.count
                 .wished(turn.key.clone(), self.clock.now_ms(), cost);
         }
+        let now = self.clock.now();
+        let seen: Vec<_> = turns
+            .iter()
+            .map(|turn| (turn.key.clone(), turn.case.is_correct(turn.key.chosen)))
+            .collect();
         let medcards = &self.medcards;
         let done = join_all(turns.into_iter().map(|turn| give(medcards, turn))).await;
         for done in done {
@@ -270,11 +374,47 @@ impl Replay<'_> {
                 .feedback_ns
                 .record(done.feedback.as_nanos() as u64)?;
         }
-        let spent = self.model.spent();
+        if let Some(planning) = &mut self.planning {
+            for (key, is_correct) in seen {
+                planning.see(&key, is_correct, now);
+            }
+        }
+        let spent = self.model.spent() + self.model.spent_in_batches();
         let live_only = self.count.live_only;
         self.count.slices[slice].spent = spent;
         self.count.slices[slice].live_only = live_only;
         Ok(())
+    }
+
+    /// Lets the planner do what is due up to an instant of the log, each at its time.
+    async fn plan_until(&mut self, at_ms: i64) -> Result<(), Error> {
+        let trained = self.survey.answers * u64::from(self.arguments.train) / 100;
+        if self.trained.is_none() && self.count.answers >= trained {
+            self.trained = Some(self.sums());
+            if let Some(planning) = &mut self.planning {
+                planning.begin(self.clock.now_ms());
+            }
+        }
+        let Some(mut planning) = self.planning.take() else {
+            return Ok(());
+        };
+        while let Some(due_ms) = planning.due_ms().filter(|due_ms| *due_ms <= at_ms) {
+            self.wait_for(due_ms).await?;
+            planning
+                .work(self.clock.now_ms(), self.medcards.resolver())
+                .await?;
+        }
+        self.planning = Some(planning);
+        Ok(())
+    }
+
+    fn sums(&self) -> Sums {
+        Sums {
+            tiers: self.count.tiers,
+            live: self.model.spent(),
+            batches: self.model.spent_in_batches(),
+            live_only: self.count.live_only,
+        }
     }
 
     /// Goes on to an instant of the log, not faster than was asked for.
@@ -364,6 +504,8 @@ mod tests {
             vec!["--forget"],
             vec!["--store", &store],
             vec!["--cases", "7"],
+            vec!["--plan-every", "12h", "--train", "20", "--cases", "7"],
+            vec!["--plan-every", "1d", "--wait-value", "0.01", "--train", "0"],
         ] {
             let program = [&["replay", &*log, "--svg", &*svg], &*flags].concat();
             let arguments = Arguments::try_parse_from(program).expect("the flags are known");

@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::precomputer::Precomputer;
 use super::store::{KEYS_PER_LOOK_MAX, KeyStanding};
-use super::{Candidate, Forecast, KeyStatus};
+use super::{CallCost, Candidate, Forecast, KeyStatus};
 use crate::Result;
 use crate::case::{Case, CaseQuery};
 use crate::feedback::{FeedbackKey, KeyPosition, ReviewState};
@@ -22,8 +22,8 @@ const KEYS_PER_READ: usize = 10_000;
 const REJECTIONS_MAX: u32 = 2;
 
 impl Precomputer {
-    /// All feedback that might be asked for within a horizon, with what it costs and what is known
-    /// of it: what [`plan`](super::plan) picks from. In no order.
+    /// All feedback that might be asked for within a horizon, with what it costs, if it is not there,
+    /// and what is known of it: what [`plan`](super::plan) picks from. In no order.
     ///
     /// `case_read` hears how many cases were looked at.
     ///
@@ -61,8 +61,13 @@ impl Precomputer {
                         (false, true) => KeyStatus::Kept,
                         (false, false) => KeyStatus::Missing,
                     };
+                    let cost = match status {
+                        // What is not bought has no price; making prompts is most of the work.
+                        KeyStatus::Kept | KeyStatus::Withdrawn => CallCost::default(),
+                        _ => self.cost(case, &key)?,
+                    };
                     candidates.push(Candidate {
-                        cost: self.cost(case, &key)?,
+                        cost,
                         demand: choice.demand,
                         key,
                         status,

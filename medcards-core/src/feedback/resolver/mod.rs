@@ -248,6 +248,18 @@ impl FeedbackResolver {
         })?
     }
 
+    /// Reads which feedback the store has, so that what was written elsewhere a moment ago is found
+    /// before the next refresh.
+    ///
+    /// # Errors
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    /// Dropping the future keeps what was read; the next refresh goes on from there.
+    pub async fn refresh_keys(&self) -> Result<()> {
+        self.inner.key_index.refresh(&*self.inner.precomputed).await
+    }
+
     /// Makes no more live calls, waits at most `patience` for those under way, and flushes.
     ///
     /// Requests are still served from what is there.

@@ -606,7 +606,11 @@ async fn candidates_say_what_is_there_under_way_withdrawn_and_given_up() {
     assert_eq!([0, 1, 2, 3, 4, 5].map(status), expected);
     let all = candidates.len();
     assert_eq!(all, 12, "each option of each case, also those nobody took");
-    assert!(candidates.iter().all(|candidate| {
+    let missing = candidates
+        .iter()
+        .filter(|candidate| candidate.status == KeyStatus::Missing);
+    assert!(missing.clone().count() > 1);
+    assert!(missing.into_iter().all(|candidate| {
         let cost = candidate.cost;
         cost.batch < cost.live && cost.batch < cost.batch_max
     }));
