@@ -1,0 +1,223 @@
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use medcards::precompute::{
+    Advance, BatchReport, Forecast, ForecastConfig, LogReading, Plan, PlanPolicy, WaitReason,
+};
+use medcards::spend::MicroDollars;
+use medcards::{BatchId, Error, ErrorKind, Result};
+
+use crate::arguments::{RunFlags, Wishes};
+use crate::table;
+use crate::wiring::Wired;
+
+/// How often in a row a batch may fail to go on before that is given up: the provider, or the store,
+/// has been away for a quarter of an hour then.
+const FAILURES_MAX: u32 = 30;
+
+/// What came of a run.
+#[derive(Default)]
+pub(crate) struct Total {
+    pub(crate) batches: u64,
+    pub(crate) asked: u64,
+    pub(crate) written: u64,
+    pub(crate) rejected: BTreeMap<String, u64>,
+    pub(crate) failed: BTreeMap<String, u64>,
+    pub(crate) cost: MicroDollars,
+}
+
+impl Total {
+    fn add(&mut self, report: &BatchReport) {
+        self.batches += 1;
+        self.asked += report.len;
+        self.written += report.written;
+        self.cost += report.cost;
+        for (sums, reasons) in [
+            (&mut self.rejected, &report.rejected),
+            (&mut self.failed, &report.failed),
+        ] {
+            for (reason, count) in reasons {
+                *sums.entry(reason.clone()).or_default() += count;
+            }
+        }
+    }
+}
+
+/// Makes a plan and prints it.
+pub(crate) async fn plan(wired: &Wired, wishes: &Wishes) -> Result<Plan> {
+    let mut forecast = Forecast::new(ForecastConfig {
+        half_life: wishes.half_life,
+        ..ForecastConfig::default()
+    })?;
+    let bar = spinner("reading the answer log: {pos} answers, {per_sec}");
+    let prompt = &wired.prompt;
+    LogReading::new()
+        .read_on(
+            &*wired.log,
+            &mut forecast,
+            |settings| prompt.version(settings.level),
+            |answers| bar.set_position(answers),
+        )
+        .await?;
+    bar.finish_and_clear();
+    let bar = spinner("looking at cases: {pos}");
+    let candidates = wired
+        .precomputer
+        .candidates(&forecast, wishes.horizon, |cases| bar.set_position(cases))
+        .await?;
+    bar.finish_and_clear();
+    let policy = PlanPolicy {
+        horizon: wishes.horizon,
+        wait_value: wishes.wait_value,
+        ..PlanPolicy::default()
+    };
+    let candidates_len = candidates.len();
+    let plan = medcards::precompute::plan(candidates, &policy, wishes.budget);
+    table::print_plan(&plan, forecast.answers(), candidates_len, wishes);
+    Ok(plan)
+}
+
+/// Makes a plan, buys it, and keeps what is written.
+pub(crate) async fn run(wired: &Wired, flags: &RunFlags) -> Result<()> {
+    let plan = plan(wired, &flags.wishes).await?;
+    if flags.dry_run || plan.keys.is_empty() {
+        return Ok(());
+    }
+    if !flags.yes && !agrees(&plan)? {
+        println!("nothing was bought");
+        return Ok(());
+    }
+    let mut total = Total::default();
+    let mut keys = plan.keys.as_slice();
+    let limit = flags.at_most.unwrap_or(MicroDollars::MAX);
+    while !keys.is_empty() {
+        let begun = wired.precomputer.begin(keys, limit).await?;
+        keys = &keys[begun.done..];
+        match begun.batch {
+            Some(batch) => {
+                println!("batch {batch}: {} feedbacks are bought", begun.done);
+                total.add(&drive(wired, batch, flags.poll, false).await?);
+            }
+            None if begun.done == 0 => {
+                println!(
+                    "{} are left: neither --at-most nor the spend budget of today allows another",
+                    keys.len()
+                );
+                break;
+            }
+            None => println!("{} are bought by another process already", begun.done),
+        }
+    }
+    table::print_total(&total, Some(plan.saving));
+    Ok(())
+}
+
+/// Goes on with all batches that are open.
+pub(crate) async fn resume(wired: &Wired, poll: Duration) -> Result<()> {
+    let open = wired.precomputer.open_batches().await?;
+    if open.is_empty() {
+        println!("no batch is open");
+        return Ok(());
+    }
+    let mut total = Total::default();
+    for record in open {
+        total.add(&drive(wired, record.id, poll, false).await?);
+    }
+    table::print_total(&total, None);
+    Ok(())
+}
+
+/// Lists the batches that are open.
+pub(crate) async fn status(wired: &Wired) -> Result<()> {
+    let open = wired.precomputer.open_batches().await?;
+    if open.is_empty() {
+        println!("no batch is open");
+    }
+    table::print_open(&open);
+    Ok(())
+}
+
+/// Ends a batch.
+pub(crate) async fn cancel(wired: &Wired, batch: BatchId, poll: Duration) -> Result<()> {
+    let mut total = Total::default();
+    total.add(&drive(wired, batch, poll, true).await?);
+    table::print_total(&total, None);
+    Ok(())
+}
+
+/// Waits until a batch is closed.
+async fn drive(
+    wired: &Wired,
+    batch: BatchId,
+    poll: Duration,
+    is_cancelled: bool,
+) -> Result<BatchReport> {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} written, {elapsed} {msg}");
+    let bar =
+        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut failures = 0;
+    loop {
+        let step = if is_cancelled {
+            wired.precomputer.cancel(batch).await
+        } else {
+            wired.precomputer.advance(batch).await
+        };
+        match step {
+            Ok(Advance::Closed(report)) => {
+                bar.finish_and_clear();
+                return Ok(report);
+            }
+            Ok(Advance::Refused) => {
+                bar.finish_and_clear();
+                let context = "the spend budget does not allow it: go on when it does";
+                return Err(Error::new(ErrorKind::Busy, "buy batch", context));
+            }
+            Ok(Advance::Waiting(WaitReason::Provider { done, total })) => {
+                failures = 0;
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+            Ok(Advance::Waiting(_)) => {
+                failures = 0;
+                bar.set_message("looking for it at the provider");
+            }
+            Err(error) if error.is_retryable() && failures < FAILURES_MAX => {
+                failures += 1;
+                bar.set_message(format!("({error}; trying again)"));
+            }
+            Err(error) => {
+                bar.finish_and_clear();
+                return Err(error);
+            }
+        }
+        tokio::time::sleep(poll).await;
+    }
+}
+
+/// Asks who runs it.
+fn agrees(plan: &Plan) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        let context = "nobody can be asked here: say --yes to spend, or --dry-run not to";
+        return Err(Error::new(ErrorKind::Invalid, "ask", context));
+    }
+    print!(
+        "buy {} feedbacks for about {}? [y/N] ",
+        plan.keys.len(),
+        table::dollars(plan.cost)
+    );
+    let failed = |source| {
+        Error::new(ErrorKind::Unavailable, "ask", "the terminal is gone").with_source(source)
+    };
+    std::io::stdout().flush().map_err(failed)?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(failed)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn spinner(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template);
+    ProgressBar::new_spinner()
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
