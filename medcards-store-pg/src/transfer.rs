@@ -10,8 +10,8 @@ use medcards_core::shard::BUCKETS;
 use medcards_core::spend::{MicroDollars, SpendRow};
 use medcards_core::transfer::{
     Batch, CaseRow, CursorRow, EventRow, FeedbackRow, Fingerprint, JsonSense, Part, Place,
-    Progress, ReservationRow, Row, SpendDayRow, Stand, Step, StoredJson, TargetState,
-    TransferSource, TransferTarget, UserRow,
+    Progress, ReservationRow, Row, SpendDayRow, SpendScopeRow, Stand, Step, StoredJson,
+    TargetState, TransferSource, TransferTarget, UserRow,
 };
 use medcards_core::{CaseId, Error, ErrorKind, ReservationId, Result, Timestamp, UserId};
 use sqlx::postgres::PgRow;
@@ -31,7 +31,7 @@ use crate::partition::Month;
 use crate::precomputed::read_kept_columns;
 use crate::session::{Role, Statement};
 use crate::shared_answers::read_shared_answer;
-use crate::spend::read_row;
+use crate::spend::{read_purpose, read_row};
 use crate::stats;
 use crate::store::{Lock, check_server};
 use crate::words::{IndexedWords, config_of};
@@ -52,7 +52,8 @@ SELECT concat_ws(', ',
     CASE WHEN EXISTS (SELECT FROM case_versions) THEN 'cases' END,
     CASE WHEN EXISTS (SELECT FROM users) THEN 'users' END,
     CASE WHEN EXISTS (SELECT FROM precomputed_feedback) THEN 'feedback' END,
-    CASE WHEN EXISTS (SELECT FROM spend_days) OR EXISTS (SELECT FROM spend_reservations)
+    CASE WHEN EXISTS (SELECT FROM spend_days) OR EXISTS (SELECT FROM spend_scopes)
+           OR EXISTS (SELECT FROM spend_reservations)
            OR EXISTS (SELECT FROM spend_totals) THEN 'spending' END,
     CASE WHEN EXISTS (SELECT FROM interactions) THEN 'answers' END,
     CASE WHEN EXISTS (SELECT FROM events) THEN 'events' END,
@@ -124,8 +125,12 @@ SELECT setval(pg_get_serial_sequence('precomputed_feedback', 'position'),
 const COPY_DAYS_SQL: &str = "
 COPY spend_days (day, spent, set_aside) FROM STDIN WITH (FORMAT binary)";
 
+const COPY_SCOPES_SQL: &str = "
+COPY spend_scopes (scope, day, spent, set_aside) FROM STDIN WITH (FORMAT binary)";
+
 const COPY_RESERVATIONS_SQL: &str = "
-COPY spend_reservations (id, day, amount, settled) FROM STDIN WITH (FORMAT binary)";
+COPY spend_reservations (id, day, amount, settled, purpose, user_id)
+FROM STDIN WITH (FORMAT binary)";
 
 const COPY_TOTALS_SQL: &str = "
 COPY spend_totals (day, tier, model, case_id, resolutions, cost, saved)
@@ -219,11 +224,16 @@ const DAYS_SQL: &str = "
 SELECT day, spent, set_aside FROM spend_days
 WHERE day > $1::text::date ORDER BY day LIMIT $2";
 
-const FIRST_RESERVATIONS_SQL: &str =
-    "SELECT id, day, amount, settled FROM spend_reservations ORDER BY id LIMIT $1";
+const SCOPES_SQL: &str = "
+SELECT scope, spent, set_aside FROM spend_scopes
+WHERE scope > $1 COLLATE \"C\" ORDER BY scope COLLATE \"C\" LIMIT $2";
+
+const FIRST_RESERVATIONS_SQL: &str = "
+SELECT id, day, amount, settled, purpose, user_id FROM spend_reservations ORDER BY id LIMIT $1";
 
 const RESERVATIONS_SQL: &str = "
-SELECT id, day, amount, settled FROM spend_reservations WHERE id > $1 ORDER BY id LIMIT $2";
+SELECT id, day, amount, settled, purpose, user_id FROM spend_reservations
+WHERE id > $1 ORDER BY id LIMIT $2";
 
 /// By where they stand in the table: their key may be null in part, which no index can go on from.
 const TOTALS_SQL: &str = "
@@ -281,6 +291,7 @@ impl TransferSource for PgStore {
             Part::Users => "SELECT count(*) FROM users",
             Part::Feedback => "SELECT count(*) FROM precomputed_feedback",
             Part::SpendDays => "SELECT count(*) FROM spend_days",
+            Part::SpendScopes => "SELECT count(*) FROM spend_scopes",
             Part::Reservations => "SELECT count(*) FROM spend_reservations",
             Part::SpendTotals => "SELECT count(*) FROM spend_totals",
             Part::Answers => "SELECT count(*) FROM interactions",
@@ -347,6 +358,7 @@ impl TransferTarget for PgStore {
             }
             Row::SharedAnswer(shared) => too_many_versions(shared.case_version),
             Row::SpendDay(sums) if sums.day.year() < YEAR_MIN => Some(far),
+            Row::SpendScope(sums) if sums.scope.day().year() < YEAR_MIN => Some(far),
             Row::SpendTotal(total) if total.day.year() < YEAR_MIN => Some(far),
             Row::User(user) if user.settings.sense().has_nul() => Some(has_nul),
             Row::ChatSummary(_)
@@ -356,6 +368,7 @@ impl TransferTarget for PgStore {
             | Row::Feedback(_)
             | Row::Reservation(_)
             | Row::SpendDay(_)
+            | Row::SpendScope(_)
             | Row::SpendTotal(_)
             | Row::User(_) => None,
         }
@@ -605,6 +618,7 @@ fn instants(row: &Row) -> [Option<Timestamp>; 2] {
         | Row::Cursor(_)
         | Row::Reservation(_)
         | Row::SpendDay(_)
+        | Row::SpendScope(_)
         | Row::SpendTotal(_) => [None, None],
     }
 }
@@ -673,6 +687,7 @@ impl Prepared {
             Part::Users => COPY_USERS_SQL,
             Part::Feedback => COPY_FEEDBACK_SQL,
             Part::SpendDays => COPY_DAYS_SQL,
+            Part::SpendScopes => COPY_SCOPES_SQL,
             Part::Reservations => COPY_RESERVATIONS_SQL,
             Part::SpendTotals => COPY_TOTALS_SQL,
             Part::Answers => COPY_ANSWERS_SQL,
@@ -732,11 +747,17 @@ fn copied(rows: &mut CopyRows, row: &Row) {
         }
         Row::Feedback(row) => copied_feedback(rows, row),
         Row::Reservation(reservation) => {
-            rows.row(4)
+            rows.row(6)
                 .uuid(reservation.id.as_uuid())
                 .day(reservation.day);
             rows.big(saturated(reservation.amount.get()));
             rows.bool(reservation.settled);
+            rows.optional(reservation.purpose, |rows, purpose| {
+                rows.text(purpose.as_str())
+            });
+            rows.optional(reservation.user_id, |rows, user_id| {
+                rows.uuid(user_id.as_uuid())
+            });
         }
         Row::SharedAnswer(shared) => {
             rows.row(8).uuid(shared.id.as_uuid());
@@ -748,6 +769,11 @@ fn copied(rows: &mut CopyRows, row: &Row) {
         }
         Row::SpendDay(sums) => {
             rows.row(3).day(sums.day).big(saturated(sums.spent.get()));
+            rows.big(saturated(sums.set_aside.get()));
+        }
+        Row::SpendScope(sums) => {
+            rows.row(4).text(&sums.scope.to_string());
+            rows.day(sums.scope.day()).big(saturated(sums.spent.get()));
             rows.big(saturated(sums.set_aside.get()));
         }
         Row::SpendTotal(total) => copied_total(rows, total),
@@ -925,6 +951,7 @@ fn page(part: Part, after: Option<&Place>, limit: i64) -> Result<Statement> {
         },
         Part::Feedback => sqlx::query(FEEDBACK_SQL).bind(number(0, 1)?).bind(limit),
         Part::SpendDays => sqlx::query(DAYS_SQL).bind(text(BEFORE_ALL)).bind(limit),
+        Part::SpendScopes => sqlx::query(SCOPES_SQL).bind(text("")).bind(limit),
         Part::Reservations => match after {
             Some(place) => sqlx::query(RESERVATIONS_SQL)
                 .bind(place.field::<Uuid>(0, 1)?)
@@ -984,7 +1011,7 @@ fn key(part: Part, row: &PgRow) -> Option<String> {
             format!("{user_id}/{}/{id}", columns.instant()?)
         }
         Part::Events => format!("{}/{}", columns.next::<i64>()?, columns.next::<i64>()?),
-        Part::Cursors => columns.next()?,
+        Part::Cursors | Part::SpendScopes => columns.next()?,
     })
 }
 
@@ -1020,11 +1047,18 @@ fn value(part: Part, row: &PgRow) -> Option<Row> {
             spent: MicroDollars::new(columns.number()?),
             set_aside: MicroDollars::new(columns.number()?),
         }),
+        Part::SpendScopes => Row::SpendScope(SpendScopeRow {
+            scope: columns.next::<&str>()?.parse().ok()?,
+            spent: MicroDollars::new(columns.number()?),
+            set_aside: MicroDollars::new(columns.number()?),
+        }),
         Part::Reservations => Row::Reservation(ReservationRow {
             id: ReservationId::from_uuid(columns.id()?),
             day: columns.day()?,
             amount: MicroDollars::new(columns.number()?),
             settled: columns.next()?,
+            purpose: read_purpose(&mut columns)?,
+            user_id: columns.next::<Option<Uuid>>()?.map(UserId::from_uuid),
         }),
         Part::SpendTotals => Row::SpendTotal(read_row(row)?),
         Part::Answers => Row::Answer(read_answer(row)?),

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use medcards_core::feedback::Tier;
 use medcards_core::jiff::civil::Date;
@@ -6,6 +8,7 @@ use medcards_core::spend::{
     SpendRow, SpendScope, SpendSum,
 };
 use medcards_core::{CaseId, ReservationId, Result, UserId};
+use serde_json::json;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
@@ -52,6 +55,13 @@ ON CONFLICT (day) DO UPDATE SET spent = excluded.spent, set_aside = excluded.set
 const PUT_SCOPE_SQL: &str = "
 INSERT INTO spend_scopes (day, spent, set_aside, scope) VALUES (?, ?, ?, ?)
 ON CONFLICT (scope) DO UPDATE SET spent = excluded.spent, set_aside = excluded.set_aside";
+
+const SUMS_SQL: &str = "
+SELECT 'day/' || day, spent, set_aside FROM spend_days
+WHERE day IN (SELECT value FROM json_each(?))
+UNION ALL
+SELECT scope, spent, set_aside FROM spend_scopes
+WHERE scope IN (SELECT value FROM json_each(?))";
 
 /// A sum beyond 64 bits would become a fraction; `min` keeps it at the greatest amount.
 const ADD_SQL: &str = "
@@ -128,18 +138,29 @@ impl SpendLedger for SqliteStore {
     }
 
     async fn sums(&self, scopes: &[SpendScope]) -> Result<Vec<SpendSum>> {
-        let acquired = self.readers().acquire().await;
-        let mut connection = acquired.map_err(|source| error::storage(SUMS, source))?;
-        let mut sums = Vec::with_capacity(scopes.len());
-        for scope in scopes {
-            let found = find_sum(&mut connection, scope).await;
-            let found = found.map_err(|failure| match failure {
-                Failure::Refused(error) => error,
-                Failure::Storage(source) => error::storage(SUMS, source),
-            })?;
-            sums.push(found.unwrap_or_default());
-        }
-        Ok(sums)
+        let texts: Vec<_> = scopes.iter().map(ToString::to_string).collect();
+        let days = scopes.iter().filter_map(|scope| match scope {
+            SpendScope::Day(day) => Some(day.to_string()),
+            SpendScope::Month(_) | SpendScope::Purpose(..) | SpendScope::User(..) => None,
+        });
+        // One statement, so that all are of the same moment.
+        let rows = sqlx::query(SUMS_SQL)
+            .bind(json!(days.collect::<Vec<_>>()).to_string())
+            .bind(json!(texts).to_string())
+            .fetch_all(self.readers())
+            .await
+            .map_err(|source| error::storage(SUMS, source))?;
+        let read = |row: &SqliteRow| {
+            let mut columns = Columns::of(row);
+            let scope: String = columns.next()?;
+            let spent = MicroDollars::new(columns.number()?);
+            let set_aside = MicroDollars::new(columns.number()?);
+            Some((scope, SpendSum { spent, set_aside }))
+        };
+        let sums: Option<HashMap<_, _>> = rows.iter().map(read).collect();
+        let sums = sums.ok_or_else(|| error::corrupt(SUMS, "spend sum"))?;
+        let known = |scope| sums.get(scope).copied().unwrap_or_default();
+        Ok(texts.iter().map(known).collect())
     }
 }
 

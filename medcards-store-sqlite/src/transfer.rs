@@ -5,7 +5,7 @@ use medcards_core::feedback::KeyPosition;
 use medcards_core::spend::MicroDollars;
 use medcards_core::transfer::{
     Batch, CaseRow, CursorRow, EventRow, FeedbackRow, JsonSense, Part, Place, ReservationRow, Row,
-    SpendDayRow, StoredJson, TransferSource, UserRow,
+    SpendDayRow, SpendScopeRow, StoredJson, TransferSource, UserRow,
 };
 use medcards_core::user::{UserKind, UserSettings};
 use medcards_core::{AnswerId, CaseId, ReservationId, Result, SharedAnswerId, TurnId, UserId};
@@ -22,7 +22,7 @@ use crate::column::Columns;
 use crate::error;
 use crate::precomputed::read_kept_columns;
 use crate::shared_answers::read_shared_answer;
-use crate::spend::read_row;
+use crate::spend::{read_purpose, read_row, read_user_id};
 
 const COUNT: &str = "count rows";
 const READ: &str = "read rows";
@@ -42,8 +42,12 @@ FROM precomputed_feedback WHERE position > ? ORDER BY position LIMIT ?";
 const DAYS_SQL: &str =
     "SELECT day, spent, set_aside FROM spend_days WHERE day > ? ORDER BY day LIMIT ?";
 
-const RESERVATIONS_SQL: &str =
-    "SELECT id, day, amount, settled FROM spend_reservations WHERE id > ? ORDER BY id LIMIT ?";
+const SCOPES_SQL: &str =
+    "SELECT scope, spent, set_aside FROM spend_scopes WHERE scope > ? ORDER BY scope LIMIT ?";
+
+const RESERVATIONS_SQL: &str = "
+SELECT id, day, amount, settled, purpose, user_id FROM spend_reservations
+WHERE id > ? ORDER BY id LIMIT ?";
 
 const TOTALS_SQL: &str = "
 SELECT day, tier, model, case_id, resolutions, cost, saved FROM spend_totals
@@ -86,6 +90,7 @@ impl TransferSource for SqliteStore {
             Part::Users => "SELECT count(*) FROM users",
             Part::Feedback => "SELECT count(*) FROM precomputed_feedback",
             Part::SpendDays => "SELECT count(*) FROM spend_days",
+            Part::SpendScopes => "SELECT count(*) FROM spend_scopes",
             Part::Reservations => "SELECT count(*) FROM spend_reservations",
             Part::SpendTotals => "SELECT count(*) FROM spend_totals",
             Part::Answers => "SELECT count(*) FROM interactions",
@@ -182,6 +187,11 @@ impl Kind {
                 query: |key| Ok(sqlx::query(DAYS_SQL).bind(key.field::<String>(0, 1)?)),
                 key: |columns| columns.next(),
                 value: |row| read_day(row).map(Row::SpendDay),
+            },
+            Part::SpendScopes => Self {
+                query: |key| Ok(sqlx::query(SCOPES_SQL).bind(key.field::<String>(0, 1)?)),
+                key: |columns| columns.next(),
+                value: |row| read_scope(row).map(Row::SpendScope),
             },
             Part::Reservations => Self {
                 query: |key| Ok(sqlx::query(RESERVATIONS_SQL).bind(key.id(0, 1)?)),
@@ -320,6 +330,15 @@ fn read_day(row: &SqliteRow) -> Option<SpendDayRow> {
     })
 }
 
+fn read_scope(row: &SqliteRow) -> Option<SpendScopeRow> {
+    let mut columns = Columns::of(row);
+    Some(SpendScopeRow {
+        scope: columns.next::<&str>()?.parse().ok()?,
+        spent: MicroDollars::new(columns.number()?),
+        set_aside: MicroDollars::new(columns.number()?),
+    })
+}
+
 fn read_reservation(row: &SqliteRow) -> Option<ReservationRow> {
     let mut columns = Columns::of(row);
     Some(ReservationRow {
@@ -327,6 +346,8 @@ fn read_reservation(row: &SqliteRow) -> Option<ReservationRow> {
         day: columns.next::<&str>()?.parse().ok()?,
         amount: MicroDollars::new(columns.number()?),
         settled: columns.number::<u8>()? == 1,
+        purpose: read_purpose(&mut columns)?,
+        user_id: read_user_id(&mut columns)?,
     })
 }
 

@@ -231,6 +231,11 @@ async fn whatever_was_changed_is_noticed() {
             "spend_reservations",
             "set settled = not settled",
         ),
+        (
+            Part::SpendScopes,
+            "spend_scopes",
+            "set set_aside = set_aside + 1",
+        ),
         (Part::SpendTotals, "spend_totals", "set saved = saved + 1"),
         (Part::Answers, "interactions_2026_01", "set confidence = 1"),
         (

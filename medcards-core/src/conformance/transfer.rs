@@ -20,7 +20,7 @@ use crate::event::{Event, EventBody, LogPosition, ReaderName};
 use crate::feedback::{Feedback, FeedbackKey, Review, ReviewDecision, ReviewState, Tier};
 use crate::id::{AnswerId, ReservationId, SharedAnswerId, TurnId, UserId};
 use crate::spend::{
-    MicroDollars, Purpose, Reservation, SpendBudget, SpendQuery, SpendRow, settled_row,
+    MicroDollars, Purpose, Reservation, SpendBudget, SpendQuery, SpendRow, SpendScope, settled_row,
 };
 use crate::store::Store;
 use crate::testing::{
@@ -189,8 +189,8 @@ async fn fill_spending(store: &dyn Store) {
             id: ReservationId::new(at(n.into())),
             day,
             amount: MicroDollars::new(1_000),
-            purpose: Purpose::Feedback,
-            payer: None,
+            purpose: Purpose::ALL[n.unsigned_abs() as usize % 3],
+            payer: (n % 2 == 0).then(|| sample_user_id(n.unsigned_abs().into()).into()),
         };
         let budget = SpendBudget::default();
         store.reserve(&wish, &budget).await.expect(WORKS);
@@ -351,7 +351,23 @@ where
         let (one, other) = (source.totals(&query), target.totals(&query));
         assert_eq!(one.await.expect(WORKS), other.await.expect(WORKS));
     }
+    assert_same_sums(source, target).await;
     assert_same_log(source, target).await;
+}
+
+async fn assert_same_sums(source: &dyn Store, target: &dyn Store) {
+    let mut scopes = Vec::new();
+    for n in 0..9 {
+        let day = date(2026, 1, 10 + n);
+        for purpose in Purpose::ALL {
+            let user_id = sample_user_id(n.unsigned_abs().into());
+            scopes.extend(SpendScope::of(day, Some(purpose), Some(user_id)));
+        }
+    }
+    let (one, other) = (source.sums(&scopes), target.sums(&scopes));
+    let (one, other) = (one.await.expect(WORKS), other.await.expect(WORKS));
+    assert_eq!(one, other);
+    assert!(one.iter().any(|sum| sum.set_aside > MicroDollars::ZERO));
 }
 
 /// Every reader finds the same events behind where it was, in the same order.

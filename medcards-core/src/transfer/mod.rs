@@ -20,7 +20,8 @@ mod run;
 pub use inventory::{Differences, Fingerprint, Inventory, OBJECTIONS_MAX, Objection, PartSum};
 pub use json::{JsonSense, StoredJson};
 pub use row::{
-    CaseRow, CursorRow, EventRow, FeedbackRow, ReservationRow, Row, SpendDayRow, UserRow,
+    CaseRow, CursorRow, EventRow, FeedbackRow, ReservationRow, Row, SpendDayRow, SpendScopeRow,
+    UserRow,
 };
 pub use run::{ROWS_PER_STEP, ROWS_PER_STEP_MAX, carry};
 
@@ -48,6 +49,8 @@ pub enum Part {
     Feedback,
     /// What each day has spent and set aside.
     SpendDays,
+    /// The same for months, purposes and users.
+    SpendScopes,
     /// Money set aside for live calls.
     Reservations,
     /// What each tier did, per day, model and case.
@@ -68,11 +71,12 @@ pub enum Part {
 
 impl Part {
     /// All parts, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Cases,
         Self::Users,
         Self::Feedback,
         Self::SpendDays,
+        Self::SpendScopes,
         Self::Reservations,
         Self::SpendTotals,
         Self::Answers,
@@ -91,6 +95,7 @@ impl Part {
             Self::Users => "users",
             Self::Feedback => "feedback",
             Self::SpendDays => "spend days",
+            Self::SpendScopes => "spend scopes",
             Self::Reservations => "reservations",
             Self::SpendTotals => "spend totals",
             Self::Answers => "answers",
@@ -111,6 +116,7 @@ impl Part {
             Self::Feedback | Self::ChatTurns | Self::ChatSummaries | Self::SharedAnswers => 1_000,
             Self::Users
             | Self::SpendDays
+            | Self::SpendScopes
             | Self::Reservations
             | Self::SpendTotals
             | Self::Answers

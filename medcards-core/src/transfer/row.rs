@@ -10,7 +10,7 @@ use crate::case::CaseVersion;
 use crate::chat::{ChatSummary, ChatTurn, SharedAnswer, TurnReply};
 use crate::feedback::{Feedback, FeedbackKey, KeyPosition, Shared};
 use crate::id::{CaseId, ReservationId, UserId};
-use crate::spend::{MicroDollars, SpendRow};
+use crate::spend::{MicroDollars, Purpose, SpendRow, SpendScope};
 
 /// A row of some part.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub enum Row {
     SharedAnswer(SharedAnswer),
     /// The sums of a day.
     SpendDay(SpendDayRow),
+    /// The sums of a month, a purpose or a user.
+    SpendScope(SpendScopeRow),
     /// What a tier did.
     SpendTotal(SpendRow),
     /// A user.
@@ -113,6 +115,21 @@ pub struct SpendDayRow {
     pub set_aside: MicroDollars,
 }
 
+/// The sums of a scope that is no day.
+#[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a row: every store writes all of it"
+)]
+pub struct SpendScopeRow {
+    /// The scope.
+    pub scope: SpendScope,
+    /// What was spent.
+    pub spent: MicroDollars,
+    /// What is set aside.
+    pub set_aside: MicroDollars,
+}
+
 /// Money that was set aside for a live call.
 #[derive(Clone, Copy, Debug)]
 #[expect(
@@ -128,6 +145,10 @@ pub struct ReservationRow {
     pub amount: MicroDollars,
     /// Whether it was settled.
     pub settled: bool,
+    /// What it is for; `None` if it was made before purposes were kept.
+    pub purpose: Option<Purpose>,
+    /// On whose behalf, if on somebody's.
+    pub user_id: Option<UserId>,
 }
 
 /// An event. Where it stands follows from its place among the others.
@@ -176,6 +197,7 @@ impl Row {
             Self::Reservation(_) => Part::Reservations,
             Self::SharedAnswer(_) => Part::SharedAnswers,
             Self::SpendDay(_) => Part::SpendDays,
+            Self::SpendScope(_) => Part::SpendScopes,
             Self::SpendTotal(_) => Part::SpendTotals,
             Self::User(_) => Part::Users,
         }
@@ -196,6 +218,7 @@ impl Row {
             | Self::Reservation(_)
             | Self::SharedAnswer(_)
             | Self::SpendDay(_)
+            | Self::SpendScope(_)
             | Self::SpendTotal(_) => None,
         }
     }
@@ -219,6 +242,7 @@ impl Row {
             Self::Reservation(reservation) => format!("reservation {}", reservation.id),
             Self::SharedAnswer(answer) => format!("shared answer {}", answer.id),
             Self::SpendDay(day) => format!("sums of {}", day.day),
+            Self::SpendScope(sums) => format!("sums of {}", sums.scope),
             Self::SpendTotal(total) => format!("totals of {} for {}", total.tier, total.day),
             Self::User(user) => format!("user {}", user.id),
         }
@@ -266,9 +290,13 @@ impl Row {
                     day,
                     amount,
                     settled,
+                    purpose,
+                    user_id,
                 } = reservation;
                 form.id(id.as_bytes()).day(*day).number(amount.get());
                 form.number(u64::from(*settled));
+                form.text(purpose.map_or("", Purpose::as_str));
+                form.bytes(user_id.as_ref().map_or(&[], |user| user.as_bytes()));
             }
             Self::SharedAnswer(answer) => form.shared_answer(answer),
             Self::SpendDay(sums) => {
@@ -278,6 +306,15 @@ impl Row {
                     set_aside,
                 } = sums;
                 form.day(*day).number(spent.get()).number(set_aside.get());
+            }
+            Self::SpendScope(sums) => {
+                let SpendScopeRow {
+                    scope,
+                    spent,
+                    set_aside,
+                } = sums;
+                form.text(&scope.to_string());
+                form.number(spent.get()).number(set_aside.get());
             }
             Self::SpendTotal(total) => form.total(total),
             Self::User(user) => {
