@@ -89,6 +89,42 @@ async fn an_open_breaker_costs_no_reservation_and_no_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_attempt_counts_for_the_breaker() {
+    let (double, ledger) = (Double::new(), Ledger::new());
+    let stack = builder(&double, &ledger).build().unwrap();
+    double.fail_times(9, Unavailable);
+    for calls in [3, 5] {
+        let failure = ask(&stack).await.unwrap_err();
+        assert_eq!((failure.refusal, double.calls()), (None, calls));
+    }
+    let failure = ask(&stack).await.unwrap_err();
+    assert_eq!(failure.refusal, Some(Refusal::BreakerOpen));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_by_the_breaker_does_not_wait_for_a_place() {
+    let (double, ledger) = (Double::new(), Ledger::new());
+    let stack = builder(&double, &ledger)
+        .with_concurrency(ONE_AT_A_TIME)
+        .build()
+        .unwrap();
+    double.fail_times(5, Denied);
+    for _ in 0..5 {
+        ask(&stack).await.unwrap_err();
+    }
+    advance(Duration::from_secs(5)).await;
+    // One probe has the only place, and the other waits for it.
+    let _probe = stack.stream(request()).await.unwrap();
+    let refused = async {
+        let began = Instant::now();
+        (ask(&stack).await.unwrap_err().refusal, began.elapsed())
+    };
+    let (waited, refused) = tokio::join!(ask(&stack), refused);
+    assert_eq!(waited.unwrap_err().refusal, Some(Refusal::Busy));
+    assert_eq!(refused, (Some(Refusal::BreakerOpen), Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_deadline_does_not_count_the_wait_for_a_place() {
     let (double, ledger) = (Double::new(), Ledger::new());
     let stack = builder(&double, &ledger)
