@@ -49,9 +49,10 @@
 //! # Batches
 //!
 //! Through [`batches`](medcards_core::ai::AiProvider::batches) an [`AnthropicProvider`] hands in
-//! Message Batches, at half the price. A batch is checked before it is sent, against
-//! [`ANTHROPIC_BATCH_LEN_MAX`] and [`ANTHROPIC_BATCH_BYTES_MAX`]; it is built in memory, so a
-//! smaller one is kinder. What an item ended with but a reply is billed at nothing.
+//! Message Batches, and an [`OpenAiProvider`] a file and a batch of it, at half the price. A batch is
+//! checked before it is sent, against [`ANTHROPIC_BATCH_LEN_MAX`] and [`ANTHROPIC_BATCH_BYTES_MAX`]
+//! or [`OPENAI_BATCH_LEN_MAX`] and [`OPENAI_BATCH_BYTES_MAX`]; it is built in memory, so a smaller
+//! one is kinder. What an item ended with but a reply is billed at nothing.
 //!
 //! # Certificates
 //!
@@ -87,7 +88,9 @@ pub use chat::{
 };
 pub use http::{EVENT_BYTES_MAX, REPLY_BYTES_MAX, RETRY_AFTER_MAX, Timeouts};
 pub use layer::AiStack;
-pub use openai::{OpenAiBuilder, OpenAiProvider, TokenLimitField};
+pub use openai::{
+    OPENAI_BATCH_BYTES_MAX, OPENAI_BATCH_LEN_MAX, OpenAiBuilder, OpenAiProvider, TokenLimitField,
+};
 pub use price::{ModelPrice, PriceTable, price_of};
 pub use prompt::{
     FeedbackTemplate, OUTPUT_TOKENS_MAX, REPLY_CHARS_MAX, REPLY_CHARS_MIN, STUDENT_BYTES_MAX,

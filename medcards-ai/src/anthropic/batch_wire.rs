@@ -152,7 +152,9 @@ fn reply_of(operation: &'static str, result: ItemResult, bill: &Bill) -> Result<
             ErrorKind::Timeout,
             "the batch expired before this item: hand it in again",
         ),
-        ItemResult::Errored { error } => Err(failure_of_item(operation, &ApiError::within(&error))),
+        ItemResult::Errored { error } => {
+            Err(failure_of_item(operation, &ApiError::within(&error), None))
+        }
         ItemResult::Succeeded { message } => {
             // The prompt is not at hand; this server always tells what it counted.
             let WholeReply { text, stop, usage } = MessageDecoder::new(0).message(message)?;

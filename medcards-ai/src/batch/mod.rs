@@ -1,8 +1,9 @@
 //! What the batches of all providers share.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use medcards_core::ai::BatchItem;
+use medcards_core::ai::{BatchInfo, BatchItem};
 use medcards_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
@@ -19,6 +20,83 @@ const ITEM_NAME_LEN_MAX: usize = 64;
 
 /// The longest name of a batch that is believed. Those of today have about 40 characters.
 const BATCH_NAME_LEN_MAX: usize = 128;
+
+/// The most pages that a list is read from, for servers with pages shorter than asked for.
+const LIST_PAGES_MAX: usize = 100;
+
+/// The most batches of a list, by the promise of the trait.
+const LIST_LEN_MAX: usize = 1_000;
+
+/// How long handing in a batch may take: 256 MB at 4 Mbit/s, and the time to read them.
+pub(crate) const CREATE_WAIT_MAX: Duration = Duration::from_secs(600);
+
+pub(crate) const CREATE: &str = "create batch";
+pub(crate) const FIND: &str = "find batch";
+pub(crate) const LIST: &str = "list batches";
+pub(crate) const RESULTS: &str = "read batch results";
+pub(crate) const CANCEL: &str = "cancel batch";
+
+/// The newest batches, as far as they are read: page by page.
+#[derive(Debug)]
+pub(crate) struct Newest {
+    limit: usize,
+    page_len_max: usize,
+    pages: usize,
+    is_over: bool,
+    seen: HashSet<String>,
+    batches: Vec<BatchInfo>,
+}
+
+impl Newest {
+    pub(crate) fn new(limit: usize, page_len_max: usize) -> Self {
+        Self {
+            limit: limit.min(LIST_LEN_MAX),
+            page_len_max,
+            pages: 0,
+            is_over: false,
+            seen: HashSet::new(),
+            batches: Vec::new(),
+        }
+    }
+
+    /// How many batches the next page is to have, and the name of the one before it; `None` if no
+    /// page is wanted any more.
+    pub(crate) fn next_page(&self) -> Option<(usize, Option<&str>)> {
+        let wanted = (self.limit - self.batches.len()).min(self.page_len_max);
+        if self.is_over || wanted == 0 || self.pages == LIST_PAGES_MAX {
+            return None;
+        }
+        Some((wanted, self.batches.last().map(|last| last.batch.as_str())))
+    }
+
+    /// Takes a page.
+    pub(crate) fn take(&mut self, page: Vec<BatchInfo>, has_more: bool) {
+        let len_before = self.batches.len();
+        for info in page {
+            if self.batches.len() < self.limit && self.seen.insert(info.batch.clone()) {
+                self.batches.push(info);
+            }
+        }
+        self.pages += 1;
+        // A server that repeats itself has no more.
+        self.is_over = !has_more || self.batches.len() == len_before;
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<BatchInfo> {
+        self.batches
+            .sort_by_key(|batch| std::cmp::Reverse(batch.created_at));
+        self.batches
+    }
+}
+
+/// The error of handing in a batch. A reply without sense does not say that there is no batch.
+pub(crate) fn perhaps_made(error: Error) -> Error {
+    if error.kind() != ErrorKind::Corrupt {
+        return error;
+    }
+    let context = "the reply does not name the batch, which may exist: list batches";
+    Error::new(ErrorKind::Unavailable, CREATE, context).with_source(error)
+}
 
 /// Checks what holds for every batch, whoever takes it.
 pub(crate) fn checked_items(

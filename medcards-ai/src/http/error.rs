@@ -68,8 +68,15 @@ impl ApiError {
 }
 
 /// The failure that an item of a batch ended with, which is billed at nothing.
-pub(crate) fn failure_of_item(operation: &'static str, api: &ApiError) -> AiFailure {
-    let kind = api.kind().unwrap_or(ErrorKind::Unavailable);
+pub(crate) fn failure_of_item(
+    operation: &'static str,
+    api: &ApiError,
+    status: Option<StatusCode>,
+) -> AiFailure {
+    let kind = match status {
+        Some(status) => told_by_status(status, api),
+        None => api.kind().unwrap_or(ErrorKind::Unavailable),
+    };
     let context = match api.names.as_slice() {
         [] => "the item failed".to_owned(),
         names => format!("the item failed: {}", names.join(", ")),
@@ -200,7 +207,7 @@ fn kind_of_name(name: &str) -> Option<ErrorKind> {
         "rate_limit_error" | "rate_limit_exceeded" | "requests" | "tokens" => {
             ErrorKind::RateLimited
         }
-        "timeout_error" => ErrorKind::Timeout,
+        "batch_expired" | "timeout_error" => ErrorKind::Timeout,
         "api_error" | "conflict_error" | "engine_overloaded" | "overloaded_error"
         | "server_error" | "slow_down" | "unavailable_error" => ErrorKind::Unavailable,
         _ => return None,

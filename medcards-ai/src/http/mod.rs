@@ -6,9 +6,9 @@ mod lines;
 mod rate;
 mod reply;
 
-pub(crate) use body::{Reading, pieces, whole};
+use body::{Reading, pieces, whole};
 pub(crate) use error::{ApiError, failure_of_item, failure_within_reply};
-pub(crate) use lines::lines;
+use lines::lines;
 pub(crate) use reply::{Bill, Decode, Step, WholeReply, read_reply, usage_bound};
 
 pub use body::{EVENT_BYTES_MAX, REPLY_BYTES_MAX};
@@ -17,17 +17,23 @@ pub use error::RETRY_AFTER_MAX;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use medcards_core::ai::{AiFailure, RateLimits};
 use medcards_core::time::{Clock, SystemClock};
 use medcards_core::{Error, ErrorKind, Result};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Client, Method, Response, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
 
 use self::rate::RateMemory;
 
 /// The operation that errors of a call name.
 pub(crate) const ASK: &str = "ask model";
+
+/// What most bodies are.
+pub(crate) const JSON: &str = "application/json";
 
 /// The operation that errors of a configuration name.
 pub(crate) const CONFIGURE: &str = "configure ai provider";
@@ -122,7 +128,6 @@ impl Endpoint {
         for (name, value) in &options.headers {
             headers.insert(header_name(name)?, secret_header(value.expose_secret())?);
         }
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let client = client(&url, options.timeouts)?;
         Ok(Self {
             client,
@@ -160,6 +165,7 @@ impl Endpoint {
             method: Method::POST,
             url: self.url.clone(),
             body,
+            media_type: JSON,
             wait: self.timeouts.first_byte,
         };
         let response = self.answer_to(call).await?;
@@ -176,6 +182,52 @@ impl Endpoint {
         self.checked(operation, response).await
     }
 
+    /// A call that asks for what is at an address.
+    pub(crate) fn get(&self, operation: &'static str, url: Url) -> Call {
+        Call {
+            operation,
+            method: Method::GET,
+            url,
+            body: Vec::new(),
+            media_type: JSON,
+            wait: self.timeouts.first_byte,
+        }
+    }
+
+    /// Makes a call and reads the document that answers it.
+    pub(crate) async fn read<T: DeserializeOwned>(&self, call: Call) -> Result<T> {
+        let reading = Reading {
+            operation: call.operation,
+            between_bytes: self.timeouts.between_bytes,
+            bytes_max: REPLY_BYTES_MAX as u64,
+        };
+        let response = self.send(call).await.map_err(|failure| failure.error)?;
+        let body = whole(response, reading).await?;
+        serde_json::from_slice(&body).map_err(|source| {
+            // The message of the JSON error may quote the data.
+            let what = source.classify();
+            let context = format!("the reply has {what:?} JSON that does not fit");
+            Error::new(ErrorKind::Corrupt, reading.operation, context)
+        })
+    }
+
+    /// Makes a call and reads the lines that answer it, each of at most `line_bytes_max`.
+    pub(crate) async fn read_lines(
+        &self,
+        call: Call,
+        bytes_max: u64,
+        line_bytes_max: usize,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let reading = Reading {
+            operation: call.operation,
+            between_bytes: self.timeouts.between_bytes,
+            bytes_max,
+        };
+        let response = self.send(call).await.map_err(|failure| failure.error)?;
+        let pieces = pieces(response, reading);
+        Ok(lines(pieces, reading.operation, line_bytes_max))
+    }
+
     /// Waits for an answer, whatever its status is.
     async fn answer_to(&self, call: Call) -> Result<Response, AiFailure> {
         let Call {
@@ -183,10 +235,13 @@ impl Endpoint {
             method,
             url,
             body,
+            media_type,
             wait,
         } = call;
+        let mut headers = self.headers.clone();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         let request = self.client.request(method, url);
-        let request = request.headers(self.headers.clone()).body(body).send();
+        let request = request.headers(headers).body(body).send();
         match tokio::time::timeout(wait, request).await {
             Err(elapsed) => {
                 let context = format!("{} did not begin to reply in time", self.host);
@@ -232,6 +287,7 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) body: Vec<u8>,
+    pub(crate) media_type: &'static str,
     /// The longest wait until the reply begins.
     pub(crate) wait: Duration,
 }

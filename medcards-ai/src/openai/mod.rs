@@ -1,7 +1,11 @@
 //! Chat completions of OpenAI, and of the many servers that speak it.
 
+mod batch;
+mod batch_wire;
 mod stream;
 mod wire;
+
+pub use batch::{OPENAI_BATCH_BYTES_MAX, OPENAI_BATCH_LEN_MAX};
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use medcards_core::Result;
 use medcards_core::ai::{
-    AiCapability, AiFailure, AiProvider, AiRequest, AiStream, ModelId, RateLimits,
+    AiBatches, AiCapability, AiFailure, AiProvider, AiRequest, AiStream, ModelId, RateLimits,
 };
 use medcards_core::spend::Price;
 use medcards_core::time::Clock;
@@ -17,6 +21,7 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use secrecy::SecretString;
 
+use self::batch::CompletionBatches;
 use self::stream::CompletionDecoder;
 use crate::http::{self, Bill, Endpoint, ServerOptions, Timeouts};
 use crate::price::{PriceOptions, PriceTable};
@@ -42,6 +47,7 @@ pub enum TokenLimitField {
 #[derive(Clone)]
 pub struct OpenAiProvider {
     shared: Arc<Shared>,
+    batches: Option<Arc<CompletionBatches>>,
 }
 
 struct Shared {
@@ -59,6 +65,7 @@ impl OpenAiProvider {
             model: model.into(),
             prices: PriceOptions::default(),
             token_limit_field: TokenLimitField::default(),
+            has_batches: None,
             options: ServerOptions::default(),
         }
     }
@@ -115,6 +122,11 @@ impl AiProvider for OpenAiProvider {
         http::read_reply(response, endpoint.timeouts(), decoder, bill).await
     }
 
+    fn batches(&self) -> Option<&dyn AiBatches> {
+        let batches: &CompletionBatches = self.batches.as_deref()?;
+        Some(batches)
+    }
+
     fn rate_limits(&self) -> Option<RateLimits> {
         self.shared.endpoint.rate_limits()
     }
@@ -126,6 +138,7 @@ pub struct OpenAiBuilder {
     model: String,
     prices: PriceOptions,
     token_limit_field: TokenLimitField,
+    has_batches: Option<bool>,
     options: ServerOptions,
 }
 
@@ -171,6 +184,13 @@ impl OpenAiBuilder {
         self
     }
 
+    /// Sets whether the server has the interfaces for files and batches, beside that for chat
+    /// completions. Default: OpenAI's has, one set by [`Self::with_base_url`] has not.
+    pub fn with_batches(mut self, has_batches: bool) -> Self {
+        self.has_batches = Some(has_batches);
+        self
+    }
+
     /// Sets the clock that says when a rate limit is there again. Default: the system's.
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.options.clock = clock;
@@ -196,7 +216,7 @@ impl OpenAiBuilder {
     /// that cannot be, and for a model whose price is neither known nor given.
     pub fn build(self) -> Result<OpenAiProvider> {
         let model: ModelId = self.model.parse()?;
-        let price = self.prices.resolve(&model)?.live;
+        let price = self.prices.resolve(&model)?;
         let mut headers = HeaderMap::new();
         if let Some(key) = &self.options.key {
             headers.insert(AUTHORIZATION, http::bearer(key)?);
@@ -204,19 +224,27 @@ impl OpenAiBuilder {
         let endpoint = Endpoint::new(&self.options, BASE_URL, completions_path, headers)?;
         let Self {
             token_limit_field,
-            options: ServerOptions { streaming, .. },
+            has_batches,
+            options:
+                ServerOptions {
+                    streaming,
+                    base_url,
+                    ..
+                },
             ..
         } = self;
+        let has_batches = has_batches.unwrap_or(base_url.is_none());
         let shared = Shared {
             endpoint,
             model,
-            price,
+            price: price.live,
             token_limit_field,
             streaming,
         };
-        Ok(OpenAiProvider {
-            shared: Arc::new(shared),
-        })
+        let shared = Arc::new(shared);
+        let batches =
+            has_batches.then(|| Arc::new(CompletionBatches::new(Arc::clone(&shared), price.batch)));
+        Ok(OpenAiProvider { shared, batches })
     }
 }
 

@@ -49,6 +49,16 @@ impl CompletionDecoder {
         Ok(text)
     }
 
+    /// Takes a whole reply.
+    pub(super) fn completion(&mut self, completion: Completion) -> Result<WholeReply, AiFailure> {
+        let text = self.take(completion)?;
+        Ok(WholeReply {
+            text,
+            stop: self.stop(),
+            usage: self.usage(),
+        })
+    }
+
     fn stop(&self) -> StopReason {
         match stop_reason(self.finish_reason.as_deref()) {
             StopReason::Complete if self.refused => StopReason::Refusal,
@@ -101,12 +111,7 @@ impl Decode for CompletionDecoder {
 
     fn whole(&mut self, body: &[u8]) -> Result<WholeReply, AiFailure> {
         let completion = serde_json::from_slice(body).map_err(|source| self.unreadable(source))?;
-        let text = self.take(completion)?;
-        Ok(WholeReply {
-            text,
-            stop: self.stop(),
-            usage: self.usage(),
-        })
+        self.completion(completion)
     }
 
     fn closed(&self) -> Option<(StopReason, TokenUsage)> {

@@ -13,15 +13,17 @@ use super::TokenLimitField;
 use crate::http::{ASK, ApiError};
 use crate::turn::{Turn, turns};
 
+/// What is asked of a model: a body, or the body of an item of a batch.
 #[derive(Serialize)]
-struct Request<'a> {
+pub(super) struct Request<'a> {
     model: &'a ModelId,
     messages: Vec<Message<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
-    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<StreamOptions>,
 }
@@ -47,6 +49,38 @@ struct StreamOptions {
     include_usage: bool,
 }
 
+impl<'a> Request<'a> {
+    /// An item of a batch is no stream, nor is it none.
+    pub(super) fn new(
+        model: &'a ModelId,
+        prompt: &'a Prompt,
+        field: TokenLimitField,
+        stream: Option<bool>,
+    ) -> Result<Self> {
+        let system = Message {
+            role: "system",
+            content: Cow::Borrowed(&prompt.instructions),
+        };
+        let turns = turns(&prompt.parts)?;
+        let messages = iter::once(system).chain(turns.into_iter().map(Message::of));
+        let limit = Some(prompt.output_tokens_max);
+        let (max_completion_tokens, max_tokens) = match field {
+            TokenLimitField::MaxCompletionTokens => (limit, None),
+            TokenLimitField::MaxTokens => (None, limit),
+        };
+        Ok(Self {
+            model,
+            messages: messages.collect(),
+            max_completion_tokens,
+            max_tokens,
+            stream,
+            stream_options: (stream == Some(true)).then_some(StreamOptions {
+                include_usage: true,
+            }),
+        })
+    }
+}
+
 /// The body that asks for a reply.
 pub(super) fn request_body(
     model: &ModelId,
@@ -54,27 +88,7 @@ pub(super) fn request_body(
     field: TokenLimitField,
     stream: bool,
 ) -> Result<Vec<u8>> {
-    let system = Message {
-        role: "system",
-        content: Cow::Borrowed(&prompt.instructions),
-    };
-    let turns = turns(&prompt.parts)?;
-    let messages = iter::once(system).chain(turns.into_iter().map(Message::of));
-    let limit = Some(prompt.output_tokens_max);
-    let (max_completion_tokens, max_tokens) = match field {
-        TokenLimitField::MaxCompletionTokens => (limit, None),
-        TokenLimitField::MaxTokens => (None, limit),
-    };
-    let request = Request {
-        model,
-        messages: messages.collect(),
-        max_completion_tokens,
-        max_tokens,
-        stream,
-        stream_options: stream.then_some(StreamOptions {
-            include_usage: true,
-        }),
-    };
+    let request = Request::new(model, prompt, field, Some(stream))?;
     serde_json::to_vec(&request).map_err(|source| {
         Error::new(
             ErrorKind::Unexpected,

@@ -8,6 +8,7 @@
 
 mod authored;
 mod batches;
+mod batches_openai;
 mod cached;
 mod chat;
 mod configuration;

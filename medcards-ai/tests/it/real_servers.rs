@@ -68,6 +68,7 @@ fn all_with_key(
             .with_base_url(openai_url)
             .with_key(key())
             .with_price(Price::default())
+            .with_batches(true)
             .with_timeouts(timeouts)
             .with_streaming(streaming);
         providers.push((openai_name, Box::new(openai.build().unwrap())));
@@ -422,7 +423,7 @@ async fn llmock_works_on_a_batch_and_gives_each_item_its_reply() {
 }
 
 /// How many of [`all`], from the first, have batches that are tested here.
-const BATCHING: usize = 1;
+const BATCHING: usize = 2;
 
 async fn check_batches(name: &str, batches: &dyn AiBatches) {
     let item = |name: &str| BatchItem {

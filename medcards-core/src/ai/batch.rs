@@ -46,7 +46,8 @@ pub trait AiBatches: Debug + Send + Sync {
     /// Those of the provider.
     async fn list_batches(&self, limit: usize) -> Result<Vec<BatchInfo>>;
 
-    /// What came of each item of a batch that has ended, in any order.
+    /// What came of each item of a batch that has ended, in any order. An item that is not among
+    /// them was never worked on, and is billed at nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if it has not ended; an item of the stream
