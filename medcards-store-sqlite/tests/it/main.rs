@@ -18,6 +18,8 @@ mod format;
 mod full;
 /// Writes that share a commit, and closing.
 mod group_commit;
+/// The spend ledger against a model, step by step.
+mod money;
 /// Searches that look like queries.
 mod search;
 /// Sessions that end, and that outlive the process.
