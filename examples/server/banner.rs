@@ -105,10 +105,30 @@ fn live(config: &Config, wired: &Wired) -> String {
 }
 
 fn budget(config: &Config) -> String {
-    match config.budget.per_day {
-        Some(amount) => format!("{amount} a day (MEDCARDS_SPEND_BUDGET); then authored feedback"),
-        None => "off: nothing limits what models may cost".to_owned(),
+    let budget = &config.budget;
+    let limits = [
+        (budget.per_day, "a day"),
+        (budget.per_month, "a month"),
+        (budget.per_user, "a user and day"),
+        (budget.chat_per_day, "a day for chats"),
+        (budget.feedback_per_day, "a day for feedback"),
+        (budget.precompute_per_day, "a day for what is written ahead"),
+    ];
+    let limits = limits
+        .into_iter()
+        .filter_map(|(limit, of)| limit.map(|amount| format!("{amount} {of}")));
+    let mut limits: Vec<_> = limits.collect();
+    if limits.is_empty() {
+        return "off: nothing limits what models may cost".to_owned();
     }
+    if budget.premium_percent > 0 {
+        limits.push(format!(
+            "the last {} % for premium users",
+            budget.premium_percent
+        ));
+    }
+    let limits = limits.join(", ");
+    format!("{limits} (MEDCARDS_SPEND_BUDGET); then authored feedback")
 }
 
 fn guests(guests: Guests) -> &'static str {

@@ -405,7 +405,7 @@ fn budget(settings: &Settings) -> Result<SpendBudget> {
     match settings.spend_budget.as_deref() {
         None => Ok(SpendBudget::of_day(SPEND_BUDGET_DEFAULT)),
         Some("off") => Ok(SpendBudget::default()),
-        Some(text) => Ok(SpendBudget::of_day(value::per_day(text)?)),
+        Some(text) => value::budget(text),
     }
 }
 

@@ -141,8 +141,10 @@ pub struct Settings {
     #[arg(long, env = "MEDCARDS_SEMANTIC_REUSE", value_name = "WHEN")]
     pub semantic_reuse: Option<String>,
 
-    /// What models may cost in a day (UTC), such as $5/day; or off [default: $5/day]
-    #[arg(long, env = "MEDCARDS_SPEND_BUDGET", value_name = "$/day")]
+    /// What models may cost, as a list: $5/day (UTC), $100/month, $0.20/user for one user on one
+    /// day, $1/chat, $2/feedback and $1/precompute for one purpose on one day, and premium=20% for
+    /// the last percent of day and month that only premium users may spend; or off [default: $5/day]
+    #[arg(long, env = "MEDCARDS_SPEND_BUDGET", value_name = "$/day,…")]
     pub spend_budget: Option<String>,
 
     /// The secret that signs tokens (HS256), such as that of Supabase; the same for all servers on

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use medcards::spend::{MicroDollars, Price};
+use medcards::spend::{MicroDollars, Price, SpendBudget};
 use medcards::{Error, ErrorKind, Result};
 
 use super::wrong;
@@ -93,12 +93,54 @@ pub(super) fn list(text: Option<&str>) -> Vec<String> {
         .collect()
 }
 
-/// Reads `$5/day`, with or without the sign.
-pub(super) fn per_day(text: &str) -> Result<MicroDollars> {
-    text.strip_suffix("/day").and_then(dollars).ok_or_else(|| {
-        let what = format!("is `{text}`: it must look like $5/day or $0.50/day; or off");
-        wrong("MEDCARDS_SPEND_BUDGET", what)
-    })
+/// Reads limits with commas between, such as `$5/day,$100/month,premium=20%`, each at most once.
+pub(super) fn budget(text: &str) -> Result<SpendBudget> {
+    let mut budget = SpendBudget::default();
+    let mut seen = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let refused = |why: &str| {
+            let what = format!(
+                "has `{part}`: {why}. It is a list such as $5/day,$100/month,$0.20/user,$1/chat,\
+                 $2/feedback,$1/precompute,premium=20%; or off"
+            );
+            wrong("MEDCARDS_SPEND_BUDGET", what)
+        };
+        let name = if let Some(percent) = part.strip_prefix("premium=") {
+            let percent = percent.strip_suffix('%').and_then(|text| text.parse().ok());
+            let percent = percent.filter(|percent| *percent <= 100);
+            budget.premium_percent =
+                percent.ok_or_else(|| refused("it must be a percentage up to premium=100%"))?;
+            "premium"
+        } else {
+            // Without a name it is that of a day.
+            let (amount, name) = part.split_once('/').unwrap_or((part, "day"));
+            let limit = match name {
+                "day" => &mut budget.per_day,
+                "month" => &mut budget.per_month,
+                "user" => &mut budget.per_user,
+                "chat" => &mut budget.chat_per_day,
+                "feedback" => &mut budget.feedback_per_day,
+                "precompute" => &mut budget.precompute_per_day,
+                _ => {
+                    let why =
+                        "behind the slash stands day, month, user, chat, feedback or precompute";
+                    return Err(refused(why));
+                }
+            };
+            let why = "before the slash stand dollars such as $5 or 0.50";
+            *limit = Some(dollars(amount).ok_or_else(|| refused(why))?);
+            name
+        };
+        if seen.contains(&name) {
+            return Err(refused("it is said twice"));
+        }
+        seen.push(name);
+    }
+    if budget.premium_percent > 0 && budget.per_day.is_none() && budget.per_month.is_none() {
+        let what = "keeps a part for premium users of no limit: set one of a day or a month too";
+        return Err(wrong("MEDCARDS_SPEND_BUDGET", what));
+    }
+    Ok(budget)
 }
 
 /// Reads `1.00/5.00`: dollars per million tokens read and written; or `free`.

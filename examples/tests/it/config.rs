@@ -1,7 +1,7 @@
 use std::io::Write;
 
 use clap::Parser;
-use medcards::spend::MicroDollars;
+use medcards::spend::{MicroDollars, SpendBudget};
 use medcards_examples::config::{Ai, Config, Guests, LogFormat, Settings, StoreSettings, read_ttl};
 use secrecy::ExposeSecret;
 
@@ -184,7 +184,7 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         &["1.00/5.00"],
         "",
     );
-    check_refused(&["--spend-budget", "5"], &["$5/day", "off"], "");
+    check_refused(&["--spend-budget", "5/week"], &["$5/day", "off"], "");
     for (flag, name) in [
         ("--rate-limit", "MEDCARDS_RATE_LIMIT"),
         ("--login-limit", "MEDCARDS_LOGIN_LIMIT"),
@@ -253,6 +253,8 @@ fn money_is_read_to_the_micro_dollar() {
         ("0.5/day", Some(500_000)),
         ("$0.000001/day", Some(1)),
         ("$0/day", Some(0)),
+        ("5", Some(5_000_000)),
+        ("$1/month", None),
         ("off", None),
     ] {
         let budget = read(&["--spend-budget", text]).unwrap().budget;
@@ -266,9 +268,37 @@ fn money_is_read_to_the_micro_dollar() {
         "$.5/day",
         "5/hour",
         "∞/day",
+        "5/day,",
+        "5/day,6/day",
+        "5,6/day",
+        "premium=20%",
+        "5/day,premium=20",
+        "5/day,premium=101%",
+        "5/day,premium=-1%",
+        "5/day,premium=1%,premium=1%",
+        "5/day/month",
+        "day=5",
     ] {
         check_refused(&["--spend-budget", text], &["MEDCARDS_SPEND_BUDGET"], "");
     }
+}
+
+#[test]
+fn a_budget_is_a_list_of_limits() {
+    let text = "$5/day, 100/month,0.20/user,1/chat,2/feedback,3/precompute,premium=20%";
+    let dollars = |micros| Some(MicroDollars::new(micros));
+    let expected = SpendBudget {
+        per_day: dollars(5_000_000),
+        per_month: dollars(100_000_000),
+        per_user: dollars(200_000),
+        chat_per_day: dollars(1_000_000),
+        feedback_per_day: dollars(2_000_000),
+        precompute_per_day: dollars(3_000_000),
+        premium_percent: 20,
+    };
+    assert_eq!(read(&["--spend-budget", text]).unwrap().budget, expected);
+    let refused = ["--spend-budget", "5/day,1/cat"];
+    check_refused(&refused, &["MEDCARDS_SPEND_BUDGET", "1/cat", "chat"], "");
 }
 
 #[test]

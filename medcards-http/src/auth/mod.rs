@@ -17,6 +17,7 @@ use axum::http::{HeaderMap, header};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
 use medcards_core::app::Medcards;
 use medcards_core::session::{SessionKey, SessionStore};
+use medcards_core::spend::Payer;
 use medcards_core::user::{User, UserKind};
 use medcards_core::{Error, ErrorKind, Result, Timestamp, UserId};
 use quick_cache::sync::Cache;
@@ -61,6 +62,16 @@ pub(crate) struct Caller {
     /// The session, if that is what it was known by.
     pub(crate) session: Option<SessionKey>,
     roles: Roles,
+}
+
+impl Caller {
+    /// On whose behalf a model is asked.
+    pub(crate) fn payer(&self) -> Payer {
+        Payer {
+            user_id: self.user_id,
+            is_premium: self.roles.is_premium,
+        }
+    }
 }
 
 /// Who calls, or why that is not known. The edge finds out, handlers ask for it.

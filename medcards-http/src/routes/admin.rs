@@ -10,7 +10,9 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use medcards_core::case::{CaseContent, Publication, PublicationOutcome};
 use medcards_core::jiff;
-use medcards_core::spend::{MicroDollars, SpendQuery, SpendRow};
+use medcards_core::spend::{
+    MicroDollars, Purpose, SpendBudget, SpendQuery, SpendRow, SpendScope, SpendSum,
+};
 use medcards_core::{Error, ErrorKind};
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -330,6 +332,80 @@ struct SpendBody {
     /// Per day, tier and model, and per case if asked for.
     items: Vec<SpendItem>,
     totals: SpendTotals,
+    budget: BudgetBody,
+}
+
+/// The spend budget, and how much of it is used now, whatever days are asked for.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SpendBudget)]
+struct BudgetBody {
+    /// Today (UTC).
+    #[schema(value_type = String, format = Date)]
+    day: Date,
+    /// Today, this month, and today for each purpose: `day`, `month`, `chat`, `feedback` and
+    /// `precompute`.
+    scopes: Vec<BudgetScope>,
+    /// What may be spent on behalf of one user on one day, in millionths of a dollar; null for no
+    /// limit.
+    #[schema(required = true)]
+    per_user_limit_microdollars: Option<u64>,
+    /// The last percent of day and month that only premium users may spend.
+    premium_percent: u8,
+}
+
+/// How much of a part of the budget is used.
+#[derive(Serialize, ToSchema)]
+struct BudgetScope {
+    scope: &'static str,
+    /// What may be spent, in millionths of a dollar; null for no limit.
+    #[schema(required = true)]
+    limit_microdollars: Option<u64>,
+    /// What was spent.
+    spent_microdollars: u64,
+    /// What is set aside for calls that are under way, or whose cost nobody knows.
+    set_aside_microdollars: u64,
+}
+
+impl BudgetBody {
+    /// What is shown, each with its name and limit.
+    fn wanted(today: Date, budget: &SpendBudget) -> Vec<(SpendScope, &'static str, Option<u64>)> {
+        let limit = |amount: Option<MicroDollars>| amount.map(MicroDollars::get);
+        let month = SpendScope::Month(today.first_of_month());
+        let mut wanted = vec![
+            (SpendScope::Day(today), "day", limit(budget.per_day)),
+            (month, "month", limit(budget.per_month)),
+        ];
+        for purpose in Purpose::ALL {
+            let amount = match purpose {
+                Purpose::Chat => budget.chat_per_day,
+                Purpose::Feedback => budget.feedback_per_day,
+                Purpose::Precompute => budget.precompute_per_day,
+            };
+            let scope = SpendScope::Purpose(today, purpose);
+            wanted.push((scope, purpose.as_str(), limit(amount)));
+        }
+        wanted
+    }
+
+    fn new(
+        today: Date,
+        budget: &SpendBudget,
+        wanted: Vec<(SpendScope, &'static str, Option<u64>)>,
+        sums: Vec<SpendSum>,
+    ) -> Self {
+        let used = |((_, scope, limit_microdollars), sum): (_, SpendSum)| BudgetScope {
+            scope,
+            limit_microdollars,
+            spent_microdollars: sum.spent.get(),
+            set_aside_microdollars: sum.set_aside.get(),
+        };
+        Self {
+            day: today,
+            scopes: wanted.into_iter().zip(sums).map(used).collect(),
+            per_user_limit_microdollars: budget.per_user.map(MicroDollars::get),
+            premium_percent: budget.premium_percent,
+        }
+    }
 }
 
 /// What one tier did for one model on one day.
@@ -397,7 +473,8 @@ pub(super) async fn show_spend(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let params = Params::read(&uri, &["from", "to", "by_case"])?;
-    let query = spend_query(&params, app.medcards.now().to_zoned(TimeZone::UTC).date())?;
+    let today = app.medcards.now().to_zoned(TimeZone::UTC).date();
+    let query = spend_query(&params, today)?;
     // What was served a moment ago counts too.
     app.medcards.resolver().flush().await?;
     let rows = app.medcards.store().totals(&query).await?;
@@ -406,9 +483,14 @@ pub(super) async fn show_spend(
         cost_microdollars: rows.iter().map(|row| row.cost).sum::<MicroDollars>().get(),
         saved_microdollars: rows.iter().map(|row| row.saved).sum::<MicroDollars>().get(),
     };
+    let budget = app.medcards.resolver().spend_budget();
+    let wanted = BudgetBody::wanted(today, budget);
+    let scopes: Vec<_> = wanted.iter().map(|(scope, ..)| *scope).collect();
+    let sums = app.medcards.store().sums(&scopes).await?;
     Ok(json(&SpendBody {
         items: rows.into_iter().map(SpendItem::from).collect(),
         totals,
+        budget: BudgetBody::new(today, budget, wanted, sums),
     }))
 }
 

@@ -13,8 +13,9 @@ use medcards_core::feedback::{
     Audience, Feedback, FeedbackEnd, FeedbackEvent, FeedbackRequest, FeedbackStream, Freshness,
     Origin, Resolution, ReviewState, Tier, authored_text,
 };
+use medcards_core::spend::Payer;
 use medcards_core::store::Consistency;
-use medcards_core::{AnswerId, Timestamp, UserId};
+use medcards_core::{AnswerId, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -123,7 +124,7 @@ pub(super) async fn show_feedback(
     WantedConsistency(consistency): WantedConsistency,
 ) -> Result<Response, Problem> {
     // An answer never changes: what is remembered of it is as fresh as can be.
-    let remembered = app.medcards.remembered_request(caller.user_id, answer_id);
+    let remembered = app.medcards.remembered_request(caller.payer(), answer_id);
     if let Some(request) = &remembered
         && form == WantedForm::Json
         && let Some(resolution) = app.medcards.resolver().resolve_local(request)
@@ -131,20 +132,20 @@ pub(super) async fn show_feedback(
         return Ok(json_bytes(render(&resolution, None)));
     }
     // Boxed, so that the quick way above does not carry the size of the slow one.
-    Box::pin(search(app, caller.user_id, answer_id, consistency, form)).await
+    Box::pin(search(app, caller.payer(), answer_id, consistency, form)).await
 }
 
 /// Finds feedback that is not at hand.
 async fn search(
     app: Shared,
-    user_id: UserId,
+    student: Payer,
     answer_id: AnswerId,
     consistency: Consistency,
     form: WantedForm,
 ) -> Result<Response, Problem> {
     let request = app
         .medcards
-        .feedback_request(user_id, answer_id, &consistency)
+        .feedback_request(student, answer_id, &consistency)
         .await
         .map_err(|error| Problem::from(error).or_not_found(ProblemCode::AnswerNotFound))?;
     match form {

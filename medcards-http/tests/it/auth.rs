@@ -7,10 +7,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use medcards_core::ErrorKind;
 use medcards_core::app::Medcards;
 use medcards_core::memory::MemoryStore;
+use medcards_core::spend::{MicroDollars, SpendBudget};
 use medcards_core::user::UserKind;
 use medcards_http::{Guests, HttpConfig};
 use serde_json::{Value, json};
 
+use crate::feedback::answered;
 use crate::world::{SECRET, World, request, sign, sign_with_secret};
 
 const USER: &str = "7f1b6c1e-58a7-4f0b-9f3a-0d9f5a1c2b3d";
@@ -245,6 +247,45 @@ async fn only_claims_that_the_issuer_writes_make_an_administrator() {
         .get(&world.guest().await, "/v1/admin/spend")
         .await
         .expect_problem(403, "role_missing");
+}
+
+/// Of a budget that is kept for premium users altogether, others get nothing.
+#[tokio::test]
+async fn only_claims_that_the_issuer_writes_make_a_premium_user() {
+    let budget = SpendBudget {
+        per_day: Some(MicroDollars::MAX),
+        premium_percent: 100,
+        ..SpendBudget::default()
+    };
+    for (roles, is_premium) in [
+        (json!({"role": "premium"}), true),
+        (json!({"roles": ["teacher", "premium"]}), true),
+        (json!({"app_metadata": {"role": "premium"}}), true),
+        (json!({"app_metadata": {"roles": ["premium"]}}), true),
+        (json!({"app_metadata": {"plan": "premium"}}), true),
+        (json!({}), false),
+        (json!({"role": "admin"}), false),
+        (json!({"plan": "premium"}), false),
+        (json!({"roles": "premium"}), false),
+        (json!({"app_metadata": {"plan": "premium plus"}}), false),
+        (json!({"app_metadata": {"plan": ["premium"]}}), false),
+        (
+            json!({"user_metadata": {"role": "premium", "plan": "premium"}}),
+            false,
+        ),
+    ] {
+        let world = World::within(budget).await;
+        let mut claims = json!({"sub": USER, "exp": world.in_an_hour()});
+        claims
+            .as_object_mut()
+            .unwrap()
+            .extend(roles.as_object().unwrap().clone());
+        let token = sign_with_secret(&claims);
+        let url = answered(&world, &token).await;
+        let feedback = world.get(&token, &url).await.expect(200);
+        let expected = if is_premium { "live" } else { "authored" };
+        assert_eq!(feedback["origin"], expected, "{roles}");
+    }
 }
 
 #[tokio::test]

@@ -177,6 +177,18 @@ async fn spend_is_current_and_adds_up() {
         spend["items"],
         json!([item("local", 0, cost), item("live", cost, 0)])
     );
+    let used = |scope: &str, spent: u64| {
+        json!({"scope": scope, "limit_microdollars": null, "spent_microdollars": spent,
+               "set_aside_microdollars": 0})
+    };
+    let budget = json!({
+        "day": day,
+        "scopes": [used("day", cost), used("month", cost), used("chat", 0), used("feedback", cost),
+                   used("precompute", 0)],
+        "per_user_limit_microdollars": null,
+        "premium_percent": 0,
+    });
+    assert_eq!(spend["budget"], budget);
     let by_case = world
         .get(&admin, "/v1/admin/spend?by_case=true")
         .await

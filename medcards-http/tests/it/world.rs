@@ -5,7 +5,9 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use medcards_core::app::Medcards;
+use medcards_core::feedback::ResolverConfig;
 use medcards_core::memory::MemoryStore;
+use medcards_core::spend::SpendBudget;
 use medcards_core::store::Store;
 use medcards_core::testing::{
     FaultPlan, Faulty, ManualClock, PlainPrompt, ScriptedProvider, sample_content,
@@ -42,23 +44,35 @@ impl World {
     pub(crate) async fn with(configure: impl FnOnce(HttpConfig) -> HttpConfig) -> Self {
         let plan = FaultPlan::new();
         let store = Arc::new(Faulty::new(MemoryStore::new(), plan.clone()));
-        Self::made_of(store, plan, configure).await
+        Self::made_of(store, plan, SpendBudget::default(), configure).await
+    }
+
+    /// One where no more than this may be spent.
+    pub(crate) async fn within(budget: SpendBudget) -> Self {
+        let plan = FaultPlan::new();
+        let store = Arc::new(Faulty::new(MemoryStore::new(), plan.clone()));
+        Self::made_of(store, plan, budget, |config| config).await
     }
 
     /// One process more on this store.
     pub(crate) async fn on(store: Arc<dyn Store>) -> Self {
-        Self::made_of(store, FaultPlan::new(), |config| config).await
+        let budget = SpendBudget::default();
+        Self::made_of(store, FaultPlan::new(), budget, |config| config).await
     }
 
     async fn made_of(
         store: Arc<dyn Store>,
         plan: FaultPlan,
+        budget: SpendBudget,
         configure: impl FnOnce(HttpConfig) -> HttpConfig,
     ) -> Self {
         let sessions = Faulty::new(MemoryStore::new(), plan.clone());
         let clock = Arc::new(ManualClock::default());
         let provider = ScriptedProvider::new();
+        let mut resolver = ResolverConfig::default();
+        resolver.spend_budget = budget;
         let medcards = Medcards::builder(store)
+            .resolver(resolver)
             .ai(Arc::new(provider.clone()), Arc::new(PlainPrompt::default()))
             .clock(Arc::clone(&clock) as _)
             .build()

@@ -47,7 +47,7 @@ use crate::cache::{Cache, CacheEntry, Stage};
 use crate::case::{Case, OptionSet};
 use crate::id::CaseId;
 use crate::lease::FeedbackLeases;
-use crate::spend::{MicroDollars, SpendLedger};
+use crate::spend::{MicroDollars, SpendBudget, SpendLedger};
 use crate::time::{Clock, day_of};
 use crate::user::{Level, Locale};
 use crate::{Error, ErrorKind, Result};
@@ -127,6 +127,12 @@ impl FeedbackResolver {
             prompt_version: self.inner.prompt_versions[level.index()],
             model: self.inner.model.clone(),
         }
+    }
+
+    /// What may be spent, as the configuration says.
+    #[must_use]
+    pub fn spend_budget(&self) -> &SpendBudget {
+        &self.inner.config.spend_budget
     }
 
     /// The model that is asked, or `None` if the live tier is off.
