@@ -162,6 +162,7 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>> {
             axum::http::header::AUTHORIZATION,
             axum::http::header::CONTENT_TYPE,
             axum::http::header::IF_NONE_MATCH,
+            name("last-event-id"),
             name("medcards-consistency"),
             name("x-request-id"),
         ])

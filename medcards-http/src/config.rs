@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use medcards_core::chat::Coach;
 use medcards_core::leaderboard::Leaderboards;
 use medcards_core::limit::{Quota, RateLimiter};
 use medcards_core::metric::MetricSource;
@@ -51,6 +52,7 @@ pub struct HttpConfig {
     pub(crate) address_quota: Option<Quota>,
     pub(crate) leaderboards: Option<Arc<dyn Leaderboards>>,
     pub(crate) alias_secret: Option<SecretString>,
+    pub(crate) coach: Option<Coach>,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
     pub(crate) metrics: Vec<Arc<dyn MetricSource>>,
     pub(crate) trusted_proxies: Vec<String>,
@@ -94,6 +96,7 @@ impl HttpConfig {
             address_quota: None,
             leaderboards: None,
             alias_secret: None,
+            coach: None,
             limiter: None,
             metrics: Vec::new(),
             trusted_proxies: Vec::new(),
@@ -247,6 +250,13 @@ impl HttpConfig {
     /// guests, or else that of [`with_jwt_secret`](Self::with_jwt_secret).
     pub fn with_alias_secret(mut self, secret: impl Into<SecretString>) -> Self {
         self.alias_secret = Some(secret.into());
+        self
+    }
+
+    /// The coach that students ask about cases they answered. It is of the same platform, and closed by
+    /// whoever made it, before the platform. Default: none; its paths say so.
+    pub fn with_coach(mut self, coach: Coach) -> Self {
+        self.coach = Some(coach);
         self
     }
 

@@ -64,6 +64,8 @@ problem_codes! {
     BodyUnreadable = "body_unreadable", BAD_REQUEST, "The body broke off or is not well formed.";
     Busy = "busy", SERVICE_UNAVAILABLE, "The server has too much to do.";
     CaseNotFound = "case_not_found", NOT_FOUND, "There is no such case or version.";
+    ChatDisabled = "chat_disabled", NOT_FOUND, "This server has no coach.";
+    ChatFull = "chat_full", CONFLICT, "The chat has as many turns as it may have.";
     Conflict = "conflict", CONFLICT, "The request contradicts what is stored.";
     EmptyBody = "empty_body", BAD_REQUEST, "The body has nothing in it.";
     GuestsDisabled = "guests_disabled", FORBIDDEN, "This server makes no guest users.";
@@ -91,6 +93,7 @@ problem_codes! {
     SessionNotFound = "session_not_found", NOT_FOUND, "You have no session with this id.";
     SessionsDisabled = "sessions_disabled", FORBIDDEN, "This server keeps no sessions.";
     SessionsUnavailable = "sessions_unavailable", SERVICE_UNAVAILABLE, "Sessions cannot be looked up now.";
+    SharedAnswerNotFound = "shared_answer_not_found", NOT_FOUND, "The case has no shared answer with this id.";
     SignInNeeded = "sign_in_needed", FORBIDDEN, "A session cannot do this: it needs the token that signed you in.";
     StorageFull = "storage_full", INSUFFICIENT_STORAGE, "The server has no room left to store this.";
     StorageReadOnly = "storage_read_only", SERVICE_UNAVAILABLE, "The server cannot store anything now.";
@@ -100,6 +103,7 @@ problem_codes! {
     TokenInvalid = "token_invalid", UNAUTHORIZED, "The token is not one that this server believes.";
     TokenMalformed = "token_malformed", UNAUTHORIZED, "The Authorization header does not carry a bearer token.";
     TokenMissing = "token_missing", UNAUTHORIZED, "The request needs a bearer token.";
+    TurnNotFound = "turn_not_found", NOT_FOUND, "You have no turn with this id.";
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "A part that the server needs is away.";
     Unfinished = "unfinished", SERVICE_UNAVAILABLE, "The server did not finish in time. It may have done what was asked.";
     UnknownField = "unknown_field", UNPROCESSABLE_ENTITY, "The body has a field that nobody reads.";

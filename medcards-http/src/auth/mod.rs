@@ -428,7 +428,7 @@ impl FromRequestParts<Shared> for Student {
 }
 
 /// A caller with the role `admin`, who is known as a user too.
-pub(crate) struct Admin;
+pub(crate) struct Admin(pub(crate) UserId);
 
 impl FromRequestParts<Shared> for Admin {
     type Rejection = Problem;
@@ -446,7 +446,7 @@ impl FromRequestParts<Shared> for Admin {
         app.medcards
             .ensure_user(caller.user_id, caller.kind)
             .await?;
-        Ok(Self)
+        Ok(Self(caller.user_id))
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 mod answers;
 mod cases;
+mod chat;
 mod docs;
 mod feedback;
 mod guest;
@@ -13,6 +14,7 @@ mod openapi;
 mod probe;
 mod review;
 mod sessions;
+mod shared_answers;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Uri, header};
@@ -45,6 +47,9 @@ pub(crate) fn all() -> OpenApiRouter<Shared> {
         .routes(routes!(cases::show_case))
         .routes(routes!(answers::submit_answer))
         .routes(routes!(feedback::show_feedback))
+        .routes(routes!(chat::ask_coach))
+        .routes(routes!(chat::show_turn))
+        .routes(routes!(chat::list_turns, chat::forget_chat))
         .routes(routes!(me::show_me))
         .routes(routes!(me::update_settings))
         .routes(routes!(me::list_answers))
@@ -57,6 +62,11 @@ pub(crate) fn all() -> OpenApiRouter<Shared> {
         .routes(routes!(admin::show_spend))
         .routes(routes!(review::list_written_feedback))
         .routes(routes!(review::review_feedback))
+        .routes(routes!(shared_answers::list_shared_answers))
+        .routes(routes!(
+            shared_answers::put_shared_answer,
+            shared_answers::remove_shared_answer
+        ))
         .routes(routes!(probe::health))
         .routes(routes!(probe::readiness))
         .routes(routes!(metrics::show_metrics))

@@ -23,6 +23,9 @@ mod feedback;
 /// Feedback as a stream, and what draining does to it.
 mod stream;
 
+/// Talking with the coach.
+mod chat;
+
 /// Tokens and roles.
 mod auth;
 

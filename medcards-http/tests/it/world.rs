@@ -5,12 +5,13 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use medcards_core::app::Medcards;
+use medcards_core::chat::Coach;
 use medcards_core::feedback::ResolverConfig;
 use medcards_core::memory::MemoryStore;
 use medcards_core::spend::SpendBudget;
 use medcards_core::store::Store;
 use medcards_core::testing::{
-    FaultPlan, Faulty, ManualClock, PlainPrompt, ScriptedProvider, sample_content,
+    FaultPlan, Faulty, ManualClock, PlainChat, PlainPrompt, ScriptedProvider, sample_content,
 };
 use medcards_core::{AnswerId, CaseId};
 use medcards_http::{Api, Guests, HttpConfig};
@@ -39,6 +40,16 @@ impl World {
     /// Guests are taken, sessions are kept, nothing is limited, and a scripted model writes feedback.
     pub(crate) async fn new() -> Self {
         Self::with(|config| config).await
+    }
+
+    /// The same without a coach.
+    pub(crate) async fn without_coach() -> Self {
+        let mut world = Self::new().await;
+        let config = HttpConfig::new()
+            .with_jwt_secret(SECRET)
+            .with_guests(Guests::Enabled);
+        world.api = medcards_http::router(world.medcards.clone(), config).unwrap();
+        world
     }
 
     pub(crate) async fn with(configure: impl FnOnce(HttpConfig) -> HttpConfig) -> Self {
@@ -78,9 +89,16 @@ impl World {
             .build()
             .await
             .unwrap();
+        let chats = Arc::new(Faulty::new(MemoryStore::new(), plan.clone()));
+        let prompt = Arc::new(PlainChat::new());
+        let coach = Coach::builder_with(medcards.clone(), Arc::clone(&chats) as _, chats, prompt)
+            .ai(Arc::new(provider.clone()))
+            .build()
+            .unwrap();
         let config = HttpConfig::new()
             .with_jwt_secret(SECRET)
             .with_guests(Guests::Enabled)
+            .with_coach(coach)
             .with_sessions(Arc::new(sessions))
             .with_quota(None);
         let api = medcards_http::router(medcards.clone(), configure(config)).unwrap();
