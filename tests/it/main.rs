@@ -17,6 +17,8 @@ mod fleet;
 mod journey;
 /// A server that is killed while students answer.
 mod kill;
+/// What is said to one student, and who else might hear of it.
+mod leaks;
 /// A deployment that moves from SQLite to PostgreSQL, and is killed while it does.
 mod moving;
 /// Servers on a database: several of them, and what they do while it is away.
