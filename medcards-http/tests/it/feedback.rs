@@ -1,9 +1,13 @@
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::Method;
-use medcards_core::ErrorKind;
 use medcards_core::ai::Billed;
+use medcards_core::jiff::tz::TimeZone;
+use medcards_core::spend::{MicroDollars, Purpose, Reservation, ReserveOutcome, SpendBudget};
 use medcards_core::testing::Script;
-use serde_json::json;
+use medcards_core::{ErrorKind, ReservationId};
+use serde_json::{Value, json};
 
 use crate::world::{World, request};
 
@@ -16,6 +20,33 @@ pub(crate) async fn answered(world: &World, token: &str) -> String {
         .await
         .expect(201);
     answer["feedback_url"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn when_the_money_of_a_day_is_gone_the_author_speaks_until_the_next() {
+    let day = MicroDollars::new(1_000_000_000);
+    let budget = SpendBudget::of_day(day);
+    let world = World::within(budget).await;
+    let token = world.guest().await;
+    let url = answered(&world, &token).await;
+    let all = Reservation {
+        id: ReservationId::new(world.medcards.now()),
+        day: world.medcards.now().to_zoned(TimeZone::UTC).date(),
+        amount: day,
+        purpose: Purpose::Feedback,
+        payer: None,
+    };
+    let reserved = world.medcards.store().reserve(&all, &budget);
+    assert_eq!(reserved.await.unwrap(), ReserveOutcome::Granted);
+    let feedback = world.get(&token, &url).await.expect(200);
+    assert_eq!(feedback["origin"], "authored");
+    let tiers = feedback["tiers"].as_array().unwrap();
+    let is_exhausted = |tier: &Value| tier["outcome"] == "spend_budget_exhausted";
+    assert!(tiers.iter().any(is_exhausted), "{feedback}");
+    // A guest's token is good for longer.
+    world.clock.advance(Duration::from_hours(24));
+    let feedback = world.get(&token, &url).await.expect(200);
+    assert_eq!(feedback["origin"], "live", "{feedback}");
 }
 
 #[tokio::test]

@@ -1,7 +1,17 @@
 //! One budget for several servers.
 
-use futures_util::future::join_all;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use medcards_core::Timestamp;
+use medcards_core::jiff::tz::TimeZone;
+use medcards_core::spend::SpendScope;
+use medcards_core::store::Store;
 use medcards_tests::redis::RedisServer;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::load::Choice;
 use super::{assert_spent, choices, is_without_money, report};
@@ -37,15 +47,49 @@ async fn origins(fleet: &Fleet, choices: &[Choice]) -> Vec<String> {
     join_all(asking).await
 }
 
-async fn three_servers_never_spend_more_than_one_may(redis: &str) {
+/// How often the database is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Looks at the day and the month in the database, over and over, until it is told to stop: at no
+/// moment is more spent and set aside than may be. Returns how often it looked, and the most it saw.
+async fn look_on(store: Arc<dyn Store>, is_over: watch::Receiver<bool>) -> (u64, u64) {
+    let (mut looks, mut most) = (0, 0);
+    while !*is_over.borrow() {
+        let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+        let sums = store.sums(&SpendScope::of(today, None, None)).await;
+        for sum in sums.unwrap() {
+            let used = sum.spent.get() + sum.set_aside.get();
+            assert!(used <= BUDGET, "{sum:?} of {BUDGET}");
+            most = most.max(used);
+        }
+        looks += 1;
+        // The servers share this machine.
+        sleep(LOOK_INTERVAL).await;
+    }
+    (looks, most)
+}
+
+/// Redis is killed while the first wave is under way, if it is given.
+async fn three_servers_never_spend_more_than_one_may(redis: &str, killed: Option<&RedisServer>) {
     let model = Model::start(Mood::Writes).await;
-    let budget = format!("$0.{BUDGET:06}/day");
+    let budget = format!("$0.{BUDGET:06}/day,$0.{BUDGET:06}/month");
     let fleet = Fleet::start(redis, &model, &[("MEDCARDS_SPEND_BUDGET", &budget)]).await;
     let choices = choices(&fleet).await;
+    let (over, is_over) = watch::channel(false);
+    let watching = tokio::spawn(look_on(fleet.home.store().await, is_over));
     let mut calls = 0;
     let mut authored = 0;
-    for wave in choices.chunks(CALLERS) {
-        let origins = origins(&fleet, wave).await;
+    for (n, wave) in choices.chunks(CALLERS).enumerate() {
+        let killing = async {
+            if let Some(redis) = killed.filter(|_| n == 0) {
+                until("the first calls are made", async || {
+                    (model.calls() > 0).then_some(())
+                })
+                .await;
+                redis.kill();
+            }
+        };
+        let (origins, ()) = join(origins(&fleet, wave), killing).await;
         let live = origins.iter().filter(|origin| *origin == "live").count();
         authored += origins
             .iter()
@@ -65,11 +109,17 @@ async fn three_servers_never_spend_more_than_one_may(redis: &str) {
     })
     .await;
     assert_spent(&fleet, &model, BUDGET).await;
+    over.send_replace(true);
+    let (looks, most) = watching.await.unwrap();
+    assert!(
+        looks > 0 && most > BUDGET - DEAREST,
+        "{looks} looks, {most}"
+    );
     let calls = model.calls();
     assert!(calls > 0 && authored > CALLERS, "{calls} calls, {authored}");
     report(&format!(
         "three servers made {calls} calls for {} of {BUDGET} millionths of a dollar; the author \
-         spoke {authored} times\n",
+         spoke {authored} times; {looks} looks saw {most} at most\n",
         calls * CALL_COST,
     ));
 }
@@ -77,12 +127,18 @@ async fn three_servers_never_spend_more_than_one_may(redis: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_budget_is_not_exceeded_by_many_at_once() {
     let redis = RedisServer::start();
-    three_servers_never_spend_more_than_one_may(&redis.url()).await;
+    three_servers_never_spend_more_than_one_may(&redis.url(), None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_budget_is_not_exceeded_while_redis_dies() {
+    let redis = RedisServer::start();
+    three_servers_never_spend_more_than_one_may(&redis.url(), Some(&redis)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_budget_is_not_exceeded_without_redis() {
     let redis = RedisServer::start();
     redis.kill();
-    three_servers_never_spend_more_than_one_may(&redis.url()).await;
+    three_servers_never_spend_more_than_one_may(&redis.url(), None).await;
 }
