@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use medcards_core::Timestamp;
 use medcards_core::jiff::tz::TimeZone;
 use medcards_core::spend::SpendScope;
 use medcards_core::store::Store;
+use medcards_core::time::{Clock, SystemClock};
 use medcards_tests::redis::RedisServer;
 
 use tokio::sync::watch;
@@ -55,7 +55,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 async fn look_on(store: Arc<dyn Store>, is_over: watch::Receiver<bool>) -> (u64, u64) {
     let (mut looks, mut most) = (0, 0);
     while !*is_over.borrow() {
-        let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+        let today = SystemClock::new().now().to_zoned(TimeZone::UTC).date();
         let sums = store.sums(&SpendScope::of(today, None, None)).await;
         for sum in sums.unwrap() {
             let used = sum.spent.get() + sum.set_aside.get();
