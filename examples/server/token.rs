@@ -31,6 +31,8 @@ pub(crate) struct TokenArguments {
 enum Role {
     /// Answer cases, and also import them and read spending
     Admin,
+    /// Answer cases, and also review written feedback
+    Reviewer,
     /// Answer cases
     Student,
 }
@@ -52,8 +54,10 @@ pub(crate) fn print(wanted: &TokenArguments, settings: Settings) -> Result<()> {
         "iat": issued,
         "exp": issued.saturating_add(ttl),
     });
-    if matches!(wanted.role, Role::Admin) {
-        claims["role"] = "admin".into();
+    match wanted.role {
+        Role::Admin => claims["role"] = "admin".into(),
+        Role::Reviewer => claims["role"] = "reviewer".into(),
+        Role::Student => {}
     }
     let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
     let token = jsonwebtoken::encode(&Header::default(), &claims, &key).map_err(|source| {
