@@ -18,7 +18,6 @@ use medcards_examples::config::{Ai, Config, Dialect, ModelSettings, Settings, St
 pub(crate) struct Wired {
     pub(crate) precomputer: Precomputer,
     pub(crate) prompt: Arc<dyn FeedbackPrompt>,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) log: Arc<dyn EventLog>,
     store: OpenedStore,
 }
@@ -87,12 +86,11 @@ impl Wired {
             ledger,
             provider,
             Arc::clone(&prompt),
-            Arc::clone(&clock),
+            clock,
         )?;
         Ok(Self {
             precomputer,
             prompt,
-            clock,
             log: shared,
             store,
         })

@@ -12,6 +12,7 @@ use medcards::caches::{
     MokaCache, Redis, RedisCache, RedisLeaderboards, RedisLeases, RedisRateLimiter, RedisSessions,
     RedisSpendLedger, TieredCache,
 };
+use medcards::chat::{ChatStore, Coach, SharedAnswers, SimilarQuestions};
 use medcards::feedback::ResolverConfig;
 use medcards::http::{Api, Guests, HttpConfig};
 use medcards::leaderboard::{BoardKeeper, FallbackLeaderboards, Leaderboards};
@@ -21,7 +22,7 @@ use medcards::memory::{MemoryLeaderboards, MemoryRateLimiter};
 use medcards::metric::MetricSource;
 use medcards::postgres::PgStore;
 use medcards::providers::{
-    AiStack, AnthropicProvider, AuthoredProvider, FeedbackTemplate, OpenAiProvider,
+    AiStack, AnthropicProvider, AuthoredProvider, ChatTemplate, FeedbackTemplate, OpenAiProvider,
     TokenLimitField, price_of,
 };
 use medcards::session::SessionStore;
@@ -54,6 +55,7 @@ pub(crate) struct Wired {
     pub(crate) deck: DeckCounts,
     pub(crate) model: Option<Arc<dyn AiProvider>>,
     medcards: Medcards,
+    coach: Coach,
     common: Common,
     store: OpenedStore,
     listener: TcpListener,
@@ -78,11 +80,12 @@ impl Wired {
         let store = OpenedStore::open(&config.store).await?;
         let first = models.first().cloned();
         match Self::on(config, &store, redis, models).await {
-            Ok((medcards, common, deck, api)) => Ok(Self {
+            Ok((medcards, coach, common, deck, api)) => Ok(Self {
                 address,
                 deck,
                 model: first,
                 medcards,
+                coach,
                 common,
                 store,
                 listener,
@@ -100,7 +103,7 @@ impl Wired {
         opened: &OpenedStore,
         redis: Option<Redis>,
         models: Vec<Arc<dyn AiProvider>>,
-    ) -> Result<(Medcards, Common, DeckCounts, Api)> {
+    ) -> Result<(Medcards, Coach, Common, DeckCounts, Api)> {
         let store = opened.shared();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let secrets = Secrets::of(config)?;
@@ -121,9 +124,10 @@ impl Wired {
         }
         let medcards = medcards
             .resolver(resolver)
-            .ai(ai.provider, Arc::new(FeedbackTemplate::new()))
+            .ai(Arc::clone(&ai.provider), Arc::new(FeedbackTemplate::new()))
             .build()
             .await?;
+        let coach = opened.coach(config, &medcards, ai.provider)?;
         let guests = if config.guests.are_served() {
             Guests::Enabled
         } else {
@@ -139,17 +143,19 @@ impl Wired {
             .with_login_quota(config.login_limit)
             .with_ai_quota(config.ai_limit)
             .with_chat_quota(config.chat_limit)
+            .with_coach(coach.clone())
             .with_leaderboards(Arc::clone(&common.boards))
             .with_trusted_proxies(&config.trusted_proxies)
             .with_drain_patience(DRAIN_PATIENCE);
         for source in common.metrics.iter().chain(&ai.metrics) {
             http = http.with_metrics(Arc::clone(source));
         }
+        http = http.with_metrics(Arc::new(coach.clone()));
         if let Some(url) = &config.jwks_url {
             http = http.with_jwks_url(url);
         }
         let api = medcards::http::router(medcards.clone(), http)?;
-        Ok((medcards, common, deck, api))
+        Ok((medcards, coach, common, deck, api))
     }
 
     /// Whether there is a Redis that cannot be reached.
@@ -162,6 +168,7 @@ impl Wired {
     pub(crate) async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let Self {
             medcards,
+            coach,
             common,
             store,
             listener,
@@ -169,6 +176,7 @@ impl Wired {
             ..
         } = self;
         let served = medcards::http::serve(listener, api.with_routes(page::router()), stop).await;
+        coach.close(CLOSE_PATIENCE).await;
         let closed = medcards.close(CLOSE_PATIENCE).await;
         common.close().await;
         store.close().await;
@@ -289,6 +297,28 @@ impl OpenedStore {
             Self::Postgres(store) => Arc::new(store.clone()),
             Self::Sqlite(store) => Arc::new(store.clone()),
         }
+    }
+
+    /// The coach, whose chats are kept where everything is.
+    fn coach(
+        &self,
+        config: &Config,
+        medcards: &Medcards,
+        provider: Arc<dyn AiProvider>,
+    ) -> Result<Coach> {
+        let (chats, shared): (Arc<dyn ChatStore>, Arc<dyn SharedAnswers>) = match self {
+            Self::Postgres(store) => (Arc::new(store.clone()), Arc::new(store.clone())),
+            Self::Sqlite(store) => (Arc::new(store.clone()), Arc::new(store.clone())),
+        };
+        let reuse = config
+            .semantic_reuse
+            .then(|| SimilarQuestions::new(Arc::clone(&shared)));
+        let prompt = Arc::new(ChatTemplate::new());
+        let mut coach = Coach::builder_with(medcards.clone(), chats, shared, prompt).ai(provider);
+        if let Some(reuse) = reuse {
+            coach = coach.reuse(Arc::new(reuse));
+        }
+        coach.build()
     }
 
     fn shared(&self) -> Arc<dyn Store> {

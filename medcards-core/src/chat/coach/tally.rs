@@ -1,6 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::Coach;
 use crate::chat::TurnOrigin;
+use crate::metric::{Metric, MetricSource};
 
 /// What the coach of one process replied since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +71,44 @@ impl Tallies {
             summaries: read(&self.summaries),
             under_way,
         }
+    }
+}
+
+impl MetricSource for Coach {
+    fn collect(&self, metrics: &mut Vec<Metric>) {
+        let tally = self.tally();
+        let help = "Turns of chats, by where the reply came from.";
+        for (origin, turns) in [
+            (TurnOrigin::Declined, tally.declined),
+            (TurnOrigin::Live, tally.live),
+            (TurnOrigin::Reused, tally.reused),
+            (TurnOrigin::Unavailable, tally.unavailable),
+        ] {
+            let metric = Metric::counter("medcards_chat_turns_total", help, turns);
+            metrics.push(metric.with_label("origin", origin.as_str()));
+        }
+        for (name, help, count) in [
+            (
+                "medcards_chat_lost_total",
+                "Replies of chats that counted no more when they were complete.",
+                tally.lost,
+            ),
+            (
+                "medcards_chat_rejected_total",
+                "Replies of a model in chats that could not be shown.",
+                tally.rejected,
+            ),
+            (
+                "medcards_chat_summaries_total",
+                "Summaries of chats that were made.",
+                tally.summaries,
+            ),
+        ] {
+            metrics.push(Metric::counter(name, help, count));
+        }
+        let help = "Replies of chats under way.";
+        let under_way = tally.under_way as f64;
+        metrics.push(Metric::gauge("medcards_chat_under_way", help, under_way));
     }
 }
 

@@ -52,11 +52,15 @@ impl World {
             keys: Vec::new(),
         };
         let contents = (0..3).map(sample_content).collect();
-        let published = world.store.publish(contents, SAMPLE_START).await.unwrap();
+        let published = world
+            .store
+            .publish(contents, SAMPLE_START)
+            .await
+            .expect("it works");
         let process = world.process(&Fuse::new(None), SpendBudget::default());
         for publication in published {
             let case = world.store.find_case(publication.case_id, None).await;
-            let case = case.unwrap().unwrap();
+            let case = case.expect("it works").expect("it works");
             for option in 0..2 {
                 let key = FeedbackKey {
                     case_id: case.id,
@@ -64,10 +68,10 @@ impl World {
                     chosen: [option].into_iter().collect(),
                     locale: Locale::ENGLISH,
                     prompt_version: medcards_core::ai::PromptVersion::new(1),
-                    model: "sample-model-1".parse().unwrap(),
+                    model: "sample-model-1".parse().expect("it works"),
                 };
                 world.keys.push(PlannedKey {
-                    cost: process.cost(&case, &key).unwrap(),
+                    cost: process.cost(&case, &key).expect("it works"),
                     key,
                     demand: Demand::default(),
                     live_calls: 1.0,
@@ -105,7 +109,7 @@ impl World {
             Arc::new(PlainPrompt::default()),
             Arc::clone(&self.clock) as _,
         )
-        .unwrap()
+        .expect("it works")
     }
 
     fn alone(&self) -> Precomputer {
@@ -115,7 +119,7 @@ impl World {
     /// Goes on with a batch until it is closed, letting time pass and the provider work.
     async fn drive(&self, process: &Precomputer, batch: BatchId) -> Option<BatchReport> {
         for _ in 0..10 {
-            match process.advance(batch).await.unwrap() {
+            match process.advance(batch).await.expect("it works") {
                 Advance::Closed(report) => return Some(report),
                 Advance::Refused => return None,
                 Advance::Waiting(WaitReason::Provider { .. }) => self.batches.end_all(),
@@ -130,7 +134,7 @@ impl World {
 
     /// What a program does when it is started: what is open first, then what is missing.
     async fn run(&self, process: &Precomputer) {
-        for record in process.open_batches().await.unwrap() {
+        for record in process.open_batches().await.expect("it works") {
             self.drive(process, record.id).await;
         }
         let mut missing = Vec::new();
@@ -139,15 +143,15 @@ impl World {
                 .store
                 .find_feedback(&planned.key)
                 .await
-                .unwrap()
+                .expect("it works")
                 .is_none()
             {
                 missing.push(planned.clone());
             }
         }
         if !missing.is_empty() {
-            let begun = process.begin(&missing, NO_LIMIT).await.unwrap();
-            self.drive(process, begun.batch.unwrap()).await;
+            let begun = process.begin(&missing, NO_LIMIT).await.expect("it works");
+            self.drive(process, begun.batch.expect("it works")).await;
         }
     }
 
@@ -159,13 +163,17 @@ impl World {
                 .date()
                 .first_of_month(),
         );
-        self.store.sums(&[month]).await.unwrap()[0]
+        self.store.sums(&[month]).await.expect("it works")[0]
     }
 
     /// Everything is there, was bought once, and is booked.
     async fn assert_done_once(&self, what: &str) {
         for planned in &self.keys {
-            let kept = self.store.find_feedback(&planned.key).await.unwrap();
+            let kept = self
+                .store
+                .find_feedback(&planned.key)
+                .await
+                .expect("it works");
             let kept = kept.unwrap_or_else(|| panic!("{what}: {} is missing", planned.key));
             assert_eq!(kept.origin, Origin::Batch, "{what}");
             assert_eq!(kept.review, ReviewState::Unreviewed, "{what}");
@@ -175,7 +183,11 @@ impl World {
         let sum = self.sum().await;
         assert_eq!(sum.set_aside, MicroDollars::ZERO, "{what}");
         assert_eq!(sum.spent, self.batches.billed(), "{what}");
-        assert_eq!(self.store.list_open_batches(9).await.unwrap(), [], "{what}");
+        assert_eq!(
+            self.store.list_open_batches(9).await.expect("it works"),
+            [],
+            "{what}"
+        );
     }
 }
 
@@ -187,15 +199,18 @@ fn jiff_utc() -> medcards_core::jiff::tz::TimeZone {
 async fn a_plan_is_written_kept_and_paid_at_the_price_of_batches() {
     let world = World::new().await;
     let process = world.alone();
-    let begun = process.begin(&world.keys, NO_LIMIT).await.unwrap();
+    let begun = process
+        .begin(&world.keys, NO_LIMIT)
+        .await
+        .expect("it works");
     assert_eq!(begun.done, 6);
-    let batch = begun.batch.unwrap();
+    let batch = begun.batch.expect("it works");
     let reserved: MicroDollars = world.keys.iter().map(|key| key.cost.batch_max).sum();
     assert_eq!(world.sum().await.set_aside, reserved);
-    let waiting = process.advance(batch).await.unwrap();
+    let waiting = process.advance(batch).await.expect("it works");
     let reason = WaitReason::Provider { done: 0, total: 6 };
     assert_eq!(waiting, Advance::Waiting(reason));
-    let report = world.drive(&process, batch).await.unwrap();
+    let report = world.drive(&process, batch).await.expect("it works");
     assert_eq!((report.len, report.written), (6, 6));
     assert_eq!(
         (report.cost, report.reserved),
@@ -207,10 +222,14 @@ async fn a_plan_is_written_kept_and_paid_at_the_price_of_batches() {
         to: medcards_core::jiff::civil::Date::MAX,
         by_case: false,
     };
-    let rows = world.store.totals(&query).await.unwrap();
+    let rows = world.store.totals(&query).await.expect("it works");
     assert_eq!((rows.len(), rows[0].tier), (1, Tier::Precomputed));
-    let kept = world.store.find_feedback(&world.keys[0].key).await.unwrap();
-    let each = kept.unwrap().cost;
+    let kept = world
+        .store
+        .find_feedback(&world.keys[0].key)
+        .await
+        .expect("it works");
+    let each = kept.expect("it works").cost;
     assert!(each > MicroDollars::ZERO && each < world.keys[0].cost.live);
 }
 
@@ -274,8 +293,12 @@ async fn an_orphan_in_progress_is_waited_for_and_not_bought_again() {
     let world = World::new().await;
     let process = world.alone();
     // Another program's batch, and ours, whose name was lost.
-    let batch = process.begin(&world.keys, NO_LIMIT).await.unwrap().batch;
-    let batch = batch.unwrap();
+    let batch = process
+        .begin(&world.keys, NO_LIMIT)
+        .await
+        .expect("it works")
+        .batch;
+    let batch = batch.expect("it works");
     let items = world.batches.item_names();
     drop(process);
     // The same intent in a store that never heard the name.
@@ -286,34 +309,42 @@ async fn an_orphan_in_progress_is_waited_for_and_not_bought_again() {
         keys: world.keys.clone(),
     };
     let contents = (0..3).map(sample_content).collect();
-    lost.store.publish(contents, SAMPLE_START).await.unwrap();
-    let record = world.store.find_batch(batch).await.unwrap().unwrap();
+    lost.store
+        .publish(contents, SAMPLE_START)
+        .await
+        .expect("it works");
+    let record = world
+        .store
+        .find_batch(batch)
+        .await
+        .expect("it works")
+        .expect("it works");
     let intent = medcards_core::precompute::BatchIntent {
         id: record.id,
         model: record.model,
-        keys: world.store.batch_keys(batch).await.unwrap(),
+        keys: world.store.batch_keys(batch).await.expect("it works"),
         reservation: record.reservation,
         day: record.day,
         amount: record.amount,
         opened_at: record.opened_at,
     };
-    lost.store.open_batch(&intent).await.unwrap();
+    lost.store.open_batch(&intent).await.expect("it works");
     lost.store
         .claim_batch(batch, 0, world.clock.now())
         .await
-        .unwrap();
+        .expect("it works");
     let process = lost.alone();
     for _ in 0..3 {
         // Long after the patience, because it is in progress and may be ours.
         world.clock.advance(Duration::from_hours(2));
-        let waiting = process.advance(batch).await.unwrap();
+        let waiting = process.advance(batch).await.expect("it works");
         assert!(matches!(
             waiting,
             Advance::Waiting(WaitReason::Submission { .. })
         ));
     }
     world.batches.end_all();
-    let report = process.advance(batch).await.unwrap();
+    let report = process.advance(batch).await.expect("it works");
     assert!(matches!(report, Advance::Closed(report) if report.len == 6));
     assert_eq!(
         world.batches.item_names(),
@@ -335,10 +366,10 @@ async fn rejected_and_failed_replies_are_counted_and_not_kept() {
                 text: "Words that may be shown.".to_owned(),
                 stop: StopReason::Complete,
                 usage,
-                model: "sample-model-1".parse().unwrap(),
+                model: "sample-model-1".parse().expect("it works"),
                 cost: MicroDollars::ZERO,
             };
-            match item.name.rsplit_once('-').unwrap().1 {
+            match item.name.rsplit_once('-').expect("it works").1 {
                 "0" => Ok(Reply {
                     stop: StopReason::Refusal,
                     ..reply
@@ -348,7 +379,7 @@ async fn rejected_and_failed_replies_are_counted_and_not_kept() {
                     ..reply
                 }),
                 "2" => Ok(Reply {
-                    model: "another-model".parse().unwrap(),
+                    model: "another-model".parse().expect("it works"),
                     ..reply
                 }),
                 "3" => {
@@ -361,8 +392,15 @@ async fn rejected_and_failed_replies_are_counted_and_not_kept() {
     })
     .await;
     let process = world.alone();
-    let batch = process.begin(&world.keys, NO_LIMIT).await.unwrap().batch;
-    let report = world.drive(&process, batch.unwrap()).await.unwrap();
+    let batch = process
+        .begin(&world.keys, NO_LIMIT)
+        .await
+        .expect("it works")
+        .batch;
+    let report = world
+        .drive(&process, batch.expect("it works"))
+        .await
+        .expect("it works");
     assert_eq!(report.written, 2);
     let rejected: Vec<_> = report.rejected.into_iter().collect();
     let expected = [
@@ -379,7 +417,11 @@ async fn rejected_and_failed_replies_are_counted_and_not_kept() {
     assert_eq!(report.cost, MicroDollars::new(5 * 175));
     assert_eq!(world.sum().await.spent, report.cost);
     for (n, planned) in world.keys.iter().enumerate() {
-        let kept = world.store.find_feedback(&planned.key).await.unwrap();
+        let kept = world
+            .store
+            .find_feedback(&planned.key)
+            .await
+            .expect("it works");
         assert_eq!(kept.is_some(), n > 3, "{n}");
     }
 }
@@ -390,16 +432,36 @@ async fn what_a_reviewer_withdrew_meanwhile_stays_withdrawn() {
     let process = world.alone();
     let key = &world.keys[0].key;
     let feedback = medcards_core::testing::sample_feedback("Wrong words.");
-    world.store.put_feedback(key, &feedback).await.unwrap();
-    let batch = process.begin(&world.keys, NO_LIMIT).await.unwrap().batch;
+    world
+        .store
+        .put_feedback(key, &feedback)
+        .await
+        .expect("it works");
+    let batch = process
+        .begin(&world.keys, NO_LIMIT)
+        .await
+        .expect("it works")
+        .batch;
     let review = Review {
         decision: ReviewDecision::Withdraw,
         reviewer: sample_user_id(1),
         reviewed_at: SAMPLE_START,
     };
-    world.store.review_feedback(key, review).await.unwrap();
-    world.drive(&process, batch.unwrap()).await.unwrap();
-    let kept = world.store.find_feedback(key).await.unwrap().unwrap();
+    world
+        .store
+        .review_feedback(key, review)
+        .await
+        .expect("it works");
+    world
+        .drive(&process, batch.expect("it works"))
+        .await
+        .expect("it works");
+    let kept = world
+        .store
+        .find_feedback(key)
+        .await
+        .expect("it works")
+        .expect("it works");
     assert_eq!(kept.review, ReviewState::Withdrawn);
     assert_eq!(kept.text, "Wrong words.");
 }
@@ -409,11 +471,16 @@ async fn two_processes_at_once_buy_each_key_once() {
     let world = Arc::new(World::new().await);
     let both = [world.alone(), world.alone()].map(|process| {
         let world = Arc::clone(&world);
-        tokio::spawn(async move { process.begin(&world.keys, NO_LIMIT).await.unwrap() })
+        tokio::spawn(async move {
+            process
+                .begin(&world.keys, NO_LIMIT)
+                .await
+                .expect("it works")
+        })
     });
     let mut begun = Vec::new();
     for one in both {
-        begun.push(one.await.unwrap());
+        begun.push(one.await.expect("it works"));
     }
     let batches: Vec<_> = begun.iter().filter_map(|begun| begun.batch).collect();
     assert_eq!(batches.len(), 1, "{begun:?}");
@@ -430,12 +497,13 @@ async fn two_processes_that_resume_at_once_hand_in_once() {
         () = world.run(&process) => panic!("it was to be stopped"),
         () = fuse.blown() => {}
     }
-    let open = world.store.list_open_batches(9).await.unwrap();
+    let open = world.store.list_open_batches(9).await.expect("it works");
     let batch = open[0].id;
-    let both = [world.alone(), world.alone()]
-        .map(|process| tokio::spawn(async move { process.advance(batch).await.unwrap() }));
+    let both = [world.alone(), world.alone()].map(|process| {
+        tokio::spawn(async move { process.advance(batch).await.expect("it works") })
+    });
     for one in both {
-        one.await.unwrap();
+        one.await.expect("it works");
     }
     world.drive(&world.alone(), batch).await;
     world.assert_done_once("resumed by two").await;
@@ -449,16 +517,28 @@ async fn the_spend_budget_is_kept_and_what_it_allows_is_bought() {
     // Enough for two, and three are asked for after six.
     let budget = SpendBudget::of_day(each + each + MicroDollars::new(10));
     let process = world.process(&Fuse::new(None), budget);
-    let begun = process.begin(&world.keys, NO_LIMIT).await.unwrap();
+    let begun = process
+        .begin(&world.keys, NO_LIMIT)
+        .await
+        .expect("it works");
     assert!((1..=2).contains(&begun.done), "{begun:?}");
     let sum = world.sum().await;
     assert!(sum.set_aside <= each + each + MicroDollars::new(10));
-    world.drive(&process, begun.batch.unwrap()).await.unwrap();
+    world
+        .drive(&process, begun.batch.expect("it works"))
+        .await
+        .expect("it works");
 
     let nothing = world.process(&Fuse::new(None), SpendBudget::of_day(MicroDollars::ZERO));
-    let begun = nothing.begin(&world.keys[3..], NO_LIMIT).await.unwrap();
+    let begun = nothing
+        .begin(&world.keys[3..], NO_LIMIT)
+        .await
+        .expect("it works");
     assert_eq!((begun.batch, begun.done), (None, 0));
-    assert_eq!(world.store.list_open_batches(9).await.unwrap(), []);
+    assert_eq!(
+        world.store.list_open_batches(9).await.expect("it works"),
+        []
+    );
     assert_eq!(world.sum().await.set_aside, MicroDollars::ZERO);
 }
 
@@ -467,19 +547,23 @@ async fn no_more_is_bought_than_the_limit_of_the_run() {
     let world = World::new().await;
     let process = world.alone();
     let limit = world.keys[0].cost.batch_max + world.keys[1].cost.batch_max;
-    let begun = process.begin(&world.keys, limit).await.unwrap();
+    let begun = process.begin(&world.keys, limit).await.expect("it works");
     assert_eq!(begun.done, 2);
     let begun = process.begin(&world.keys[2..], MicroDollars::ZERO).await;
-    assert_eq!(begun.unwrap().batch, None);
+    assert_eq!(begun.expect("it works").batch, None);
 }
 
 #[tokio::test]
 async fn a_cancelled_batch_frees_its_money_and_its_keys() {
     let world = World::new().await;
     let process = world.alone();
-    let batch = process.begin(&world.keys, NO_LIMIT).await.unwrap().batch;
-    let batch = batch.unwrap();
-    let Advance::Closed(report) = process.cancel(batch).await.unwrap() else {
+    let batch = process
+        .begin(&world.keys, NO_LIMIT)
+        .await
+        .expect("it works")
+        .batch;
+    let batch = batch.expect("it works");
+    let Advance::Closed(report) = process.cancel(batch).await.expect("it works") else {
         panic!("it is closed");
     };
     assert_eq!((report.written, report.cost), (0, MicroDollars::ZERO));
@@ -501,16 +585,19 @@ async fn a_batch_cancelled_while_nobody_knows_whether_it_exists_is_let_go() {
             () = fuse.blown() => {}
         }
         let process = world.alone();
-        for record in process.open_batches().await.unwrap() {
+        for record in process.open_batches().await.expect("it works") {
             for _ in 0..9 {
-                if let Advance::Closed(_) = process.cancel(record.id).await.unwrap() {
+                if let Advance::Closed(_) = process.cancel(record.id).await.expect("it works") {
                     break;
                 }
                 world.clock.advance(Duration::from_mins(15));
                 world.batches.end_all();
             }
         }
-        assert_eq!(world.store.list_open_batches(9).await.unwrap(), []);
+        assert_eq!(
+            world.store.list_open_batches(9).await.expect("it works"),
+            []
+        );
         let sum = world.sum().await;
         assert_eq!(sum.set_aside, MicroDollars::ZERO, "after step {step}");
         assert_eq!(sum.spent, world.batches.billed(), "after step {step}");
@@ -529,8 +616,8 @@ async fn a_batch_of_yesterday_that_nobody_claimed_is_let_go() {
     }
     assert!(world.sum().await.set_aside > MicroDollars::ZERO);
     world.clock.advance(DAY);
-    let open = world.store.list_open_batches(9).await.unwrap();
-    let closed = world.alone().advance(open[0].id).await.unwrap();
+    let open = world.store.list_open_batches(9).await.expect("it works");
+    let closed = world.alone().advance(open[0].id).await.expect("it works");
     assert!(matches!(closed, Advance::Closed(report) if report.cost == MicroDollars::ZERO));
     assert_eq!(world.sum().await, SpendSum::default());
     assert_eq!(world.batches.created(), 0);
@@ -548,14 +635,14 @@ async fn candidates_say_what_is_there_under_way_withdrawn_and_given_up() {
                 false => StopReason::Complete,
             },
             usage,
-            model: "sample-model-1".parse().unwrap(),
+            model: "sample-model-1".parse().expect("it works"),
             cost: MicroDollars::ZERO,
         })
     };
     let world = World::answering(|batches| batches.with_answers(refusing)).await;
     let process = world.alone();
     let key = |n: usize| &world.keys[n].key;
-    let mut forecast = Forecast::new(ForecastConfig::default()).unwrap();
+    let mut forecast = Forecast::new(ForecastConfig::default()).expect("it works");
     for planned in &world.keys {
         for _ in 0..9 {
             forecast.see(&SeenAnswer {
@@ -571,26 +658,40 @@ async fn candidates_say_what_is_there_under_way_withdrawn_and_given_up() {
     }
     // The first is refused twice, and the second written.
     for _ in 0..2 {
-        let begun = process.begin(&world.keys[..1], NO_LIMIT).await.unwrap();
-        world.drive(&process, begun.batch.unwrap()).await;
+        let begun = process
+            .begin(&world.keys[..1], NO_LIMIT)
+            .await
+            .expect("it works");
+        world.drive(&process, begun.batch.expect("it works")).await;
     }
     let filler = [&world.keys[..1], &world.keys[1..2]].concat();
-    let begun = process.begin(&filler, NO_LIMIT).await.unwrap();
-    world.drive(&process, begun.batch.unwrap()).await;
+    let begun = process.begin(&filler, NO_LIMIT).await.expect("it works");
+    world.drive(&process, begun.batch.expect("it works")).await;
     let feedback = medcards_core::testing::sample_feedback("Wrong words.");
-    world.store.put_feedback(key(2), &feedback).await.unwrap();
+    world
+        .store
+        .put_feedback(key(2), &feedback)
+        .await
+        .expect("it works");
     let review = Review {
         decision: ReviewDecision::Withdraw,
         reviewer: sample_user_id(1),
         reviewed_at: SAMPLE_START,
     };
-    world.store.review_feedback(key(2), review).await.unwrap();
-    process.begin(&world.keys[3..4], NO_LIMIT).await.unwrap();
+    world
+        .store
+        .review_feedback(key(2), review)
+        .await
+        .expect("it works");
+    process
+        .begin(&world.keys[3..4], NO_LIMIT)
+        .await
+        .expect("it works");
 
     let candidates = process
         .candidates(&forecast, 7 * DAY, |_| {})
         .await
-        .unwrap();
+        .expect("it works");
     let status = |n: usize| {
         let found = candidates.iter().find(|candidate| candidate.key == *key(n));
         found.expect("it is expected").status
