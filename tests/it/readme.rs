@@ -7,12 +7,14 @@ use serde_json::Value;
 use crate::harness::{cargo, workspace};
 
 /// The documents whose commands must work.
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "CONTRIBUTING.md",
     "ARCHITECTURE.md",
+    "docs/ai.md",
     "docs/backup.md",
     "docs/postgres.md",
+    "docs/redis.md",
     "examples/README.md",
     "benches/README.md",
 ];
