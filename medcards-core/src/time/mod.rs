@@ -35,6 +35,9 @@ impl<T: Clock + ?Sized> Clock for Arc<T> {
 
 /// The clock of the machine.
 ///
+/// It tells the time of day in whole microseconds, as stores keep instants: what is shown at once says
+/// the same when it is read later.
+///
 /// Its monotonic time comes from the processor's counter where there is a steady one, which takes a
 /// fifth of the time of asking the operating system.
 #[derive(Clone, Debug)]
@@ -71,7 +74,9 @@ impl Clock for SystemClock {
         reason = "the one place that reads the machine's clock"
     )]
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        let now = Timestamp::now();
+        // Every such instant is one of whole microseconds.
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 
     fn monotonic_us(&self) -> u64 {
