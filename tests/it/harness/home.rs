@@ -54,7 +54,10 @@ impl Home {
     /// The same with a Redis of its own.
     pub(crate) fn with_redis(mut self) -> Self {
         let redis = RedisServer::start();
-        self.settings.push(("MEDCARDS_REDIS", redis.url()));
+        // A machine that is busy with all of this is no reason to take Redis for away.
+        let patience = ("MEDCARDS_REDIS_PATIENCE", "2s".to_owned());
+        self.settings
+            .extend([("MEDCARDS_REDIS", redis.url()), patience]);
         self.redis = Some(redis);
         self
     }
@@ -154,18 +157,41 @@ impl Home {
             .fold(launch, |launch, (name, value)| launch.with(name, value))
     }
 
+    /// Does something with the store itself, and closes it: a server may be started then. A file is
+    /// no server's meanwhile.
+    pub(crate) async fn with_store<T>(&self, act: impl AsyncFnOnce(&dyn Store) -> T) -> T {
+        match &self.database {
+            Some(database) => {
+                let store = Self::pg_store(database).await;
+                let done = act(&store).await;
+                store.close().await;
+                done
+            }
+            None => {
+                let store = self.sqlite_store().await;
+                let done = act(&store).await;
+                store.close().await;
+                done
+            }
+        }
+    }
+
+    async fn pg_store(database: &Database) -> PgStore {
+        let config = PgConfig::new(&database.url()).unwrap();
+        let config = config.with_keeping(Keeping::Elsewhere);
+        PgStore::open(config).await.unwrap()
+    }
+
+    async fn sqlite_store(&self) -> SqliteStore {
+        let config = SqliteConfig::new(self.folder().join(FILE));
+        SqliteStore::open(config).await.unwrap()
+    }
+
     /// The store itself, for a look past the server. A file is no server's meanwhile.
     pub(crate) async fn store(&self) -> Arc<dyn Store> {
         match &self.database {
-            Some(database) => {
-                let config = PgConfig::new(&database.url()).unwrap();
-                let config = config.with_keeping(Keeping::Elsewhere);
-                Arc::new(PgStore::open(config).await.unwrap())
-            }
-            None => {
-                let config = SqliteConfig::new(self.folder().join(FILE));
-                Arc::new(SqliteStore::open(config).await.unwrap())
-            }
+            Some(database) => Arc::new(Self::pg_store(database).await),
+            None => Arc::new(self.sqlite_store().await),
         }
     }
 }

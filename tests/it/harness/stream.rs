@@ -9,6 +9,8 @@ const EVENT_BYTES_MAX: usize = 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SseEvent {
     pub(crate) name: String,
+    /// Where to go on behind it, if the stream says so.
+    pub(crate) id: Option<String>,
     pub(crate) data: String,
 }
 
@@ -76,6 +78,7 @@ impl SseReader {
 fn parse(block: &str) -> Option<SseEvent> {
     let mut event = SseEvent {
         name: "message".to_owned(),
+        id: None,
         data: String::new(),
     };
     let mut lines = Vec::new();
@@ -84,6 +87,7 @@ fn parse(block: &str) -> Option<SseEvent> {
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "event" => value.clone_into(&mut event.name),
+            "id" => event.id = Some(value.to_owned()),
             "data" => lines.push(value),
             _ => {}
         }

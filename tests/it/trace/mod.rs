@@ -106,7 +106,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Gives the cases of every database the ids that they have in the file, and returns these by
-    /// name. The servers are started again, so that none remembers an id of before.
+    /// name. Every store gets feedback of a model for reviewers to judge. The servers are started again, so that none remembers an id of before.
     async fn share_case_ids(&mut self) -> BTreeMap<String, String> {
         let listed = self.players[0].list_cases().await;
         let named = listed.iter().map(|case| {
@@ -135,6 +135,14 @@ impl<'a> Stage<'a> {
         for (name, home) in &self.homes[1..] {
             let changed = home.database().psql(&sql);
             assert_eq!(changed, cases.len().to_string(), "{name}");
+        }
+        for (_, home) in self.homes {
+            home.with_store(async |store| {
+                for (key, feedback) in script::written(&cases) {
+                    assert!(store.put_feedback(&key, &feedback).await.unwrap());
+                }
+            })
+            .await;
         }
         self.start().await;
         let ids: BTreeSet<_> = cases.values().cloned().collect();

@@ -27,6 +27,8 @@ struct Memory {
     /// The case shown last as the next one: its id, and a key of it.
     next: Option<(String, String)>,
     answer_id: Option<String>,
+    turn_id: Option<String>,
+    event_id: Option<String>,
     cursor: Option<String>,
     etag: Option<String>,
     consistency: Option<String>,
@@ -121,6 +123,8 @@ impl Player {
             let text = fill(text.to_owned(), "{next}", &next);
             let text = fill(text, "{key}", &key);
             let text = fill(text, "{answer}", &memory.answer_id);
+            let text = fill(text, "{turn}", &memory.turn_id);
+            let text = fill(text, "{event}", &memory.event_id);
             let text = fill(text, "{cursor}", &memory.cursor);
             let text = fill(text, "{etag}", &memory.etag);
             let text = fill(text, "{session}", &session_id);
@@ -168,6 +172,13 @@ impl Player {
             // Without one, a read is as fresh as can be.
             memory.consistency = header("medcards-consistency");
         }
+        if body["question"].is_string() && body["answer_id"].is_string() {
+            memory.turn_id = text(&body["id"]);
+        }
+        let events = body.as_array().into_iter().flatten();
+        if let Some(id) = events.filter_map(|event| text(&event["id"])).next() {
+            memory.event_id = Some(id);
+        }
         if let Some(case_id) = text(&body["items"][0]["case_id"])
             && step.who == Who::Admin
         {
@@ -204,7 +215,7 @@ async fn read(response: Response) -> Value {
         let events = SseReader::new(response).rest().await;
         let events = events
             .iter()
-            .map(|event| json!({"event": event.name, "data": event.json()}));
+            .map(|event| json!({"event": event.name, "id": event.id, "data": event.json()}));
         return events.collect();
     }
     let is_json = media_type.contains("json");

@@ -1,5 +1,9 @@
 //! The trace itself: what students and others ask, in order.
 
+mod coach;
+
+mod review;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use medcards_core::Timestamp;
@@ -7,6 +11,7 @@ use medcards_core::jiff::SignedDuration;
 use serde_json::{Value, json};
 use uuid::Builder;
 
+pub(super) use self::review::written;
 use super::cases::{case, with};
 use super::step::{STUDENTS, See, Step, Who, student_id};
 use crate::deck;
@@ -90,6 +95,9 @@ impl Script {
         author.tour_of_searches();
         author.tour_of_answers();
         author.tour_of_users();
+        author.tour_of_chats();
+        author.tour_of_shared_answers();
+        author.tour_of_reviews();
         author.tour_of_sessions();
         author.tour_of_errors();
         author.wander();
@@ -461,6 +469,12 @@ impl<'a> Author<'a> {
             r#"{"locale": null, "time_zone": ""}"#,
             r#"{"time_zone": 7}"#,
             r#"{"timezone": "UTC"}"#,
+            r#"{"level": "preclinical"}"#,
+            r#"{"level": "resident", "locale": null}"#,
+            r#"{"level": "professor"}"#,
+            r#"{"level": ""}"#,
+            r#"{"level": 7}"#,
+            r#"{"level": null}"#,
             r#"{"locale": "fr"}"#,
             "[]",
             "",
@@ -577,6 +591,9 @@ impl<'a> Author<'a> {
             "/v1/leaderboards/all-time",
             "/v1/cases/next",
             "/v1/admin/spend",
+            "/v1/chat",
+            "/v1/chat/turns",
+            "/v1/admin/feedback",
             "//",
             "/v1/cases/%2e%2e/me",
         ] {
@@ -592,6 +609,10 @@ impl<'a> Author<'a> {
             ("OPTIONS", "/v1/cases"),
             ("HEAD", "/healthz"),
             ("PATCH", "/v1/me"),
+            ("GET", "/v1/chat"),
+            ("DELETE", "/v1/chat"),
+            ("PUT", "/v1/admin/feedback"),
+            ("GET", "/v1/admin/feedback/review"),
         ] {
             self.add(Step::new(Who::Student(0), method, path));
         }

@@ -22,6 +22,8 @@ pub(super) enum Who {
     /// Somebody with this for a token.
     Holder(String),
     Nobody,
+    /// Somebody who judges what models wrote.
+    Reviewer,
     /// Who holds the token of the session that was begun last.
     Session,
     /// A student with an id that is the same everywhere.
@@ -38,6 +40,10 @@ impl Who {
             Self::Guest => Some(guest.expect("the guest comes first").token.clone()),
             Self::Holder(token) => Some(token.clone()),
             Self::Nobody => None,
+            Self::Reviewer => {
+                let claims = Claims::of(&student_id(STUDENTS + 1));
+                Some(claims.with("role", json!("reviewer")).sign())
+            }
             Self::Session => Some(session.expect("the session comes first").to_owned()),
             Self::Student(index) => Some(Claims::of(&student_id(*index)).sign()),
         }
@@ -51,6 +57,7 @@ impl fmt::Display for Who {
             Self::Guest => f.write_str("a guest"),
             Self::Holder(_) => f.write_str("a stranger"),
             Self::Nobody => f.write_str("nobody"),
+            Self::Reviewer => f.write_str("a reviewer"),
             Self::Session => f.write_str("a session"),
             Self::Student(index) => write!(f, "student {index}"),
         }
@@ -79,7 +86,8 @@ pub(super) enum See {
 /// One request.
 ///
 /// Path, headers and body may name what the same caller was shown last: `{next}`, the next case, and
-/// `{key}`, a key of it; `{answer}`, an answer recorded; `{cursor}`; `{etag}`. `{imported}` is the
+/// `{key}`, a key of it; `{answer}`, an answer recorded; `{turn}`, a turn
+/// of a chat; `{event}`, the first event of a stream that has an id; `{cursor}`; `{etag}`. `{imported}` is the
 /// case that the admin imported last, `{session}` the session that anybody began last.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
