@@ -1,5 +1,6 @@
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
+use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 use tempfile::TempDir;
@@ -14,6 +15,8 @@ use crate::harness::{
 
 on_each_store!(
     a_body_that_is_no_answer_is_a_clear_problem,
+    a_body_that_is_no_question_to_the_coach_is_a_clear_problem,
+    what_no_reviewer_or_admin_should_send_is_a_clear_problem,
     the_good_cases_of_a_broken_deck_come_in_and_the_bad_ones_are_named_by_line,
 );
 
@@ -143,6 +146,361 @@ async fn a_body_that_is_no_answer_is_a_clear_problem(home: Home) {
     assert_serves(&server).await;
 }
 
+/// What is wrong, as whom, with what, at which path, and what comes of it.
+type Refused = (
+    &'static str,
+    &'static str,
+    String,
+    Vec<u8>,
+    (u16, &'static str),
+);
+
+/// Sends what each line says and compares the problem.
+async fn assert_refused(who: &Student, table: Vec<Refused>) {
+    for (what, method, path, body, (status, code)) in table {
+        for accept in ["application/json", "text/event-stream"] {
+            let request = who.client.request(method, &path).bearer_auth(&who.token);
+            let request = request
+                .header("content-type", "application/json")
+                .header("accept", accept);
+            let reply = send(request.body(body.clone())).await;
+            assert_eq!(reply.problem(status), code, "{what}: {:?}", reply.body);
+        }
+    }
+}
+
+async fn a_body_that_is_no_question_to_the_coach_is_a_clear_problem(home: Home) {
+    let server = home.launch().start().await;
+    let (student, path, key) = student_and_path(&server).await;
+    let answer = student.post(&path, &json!({"options": [key]})).await;
+    let answer = answer.expect(201)["id"].as_str().unwrap().to_owned();
+    let good = json!({"id": uuid_v7(), "answer_id": answer, "text": "Why?"});
+    let with = |name: &str, value: serde_json::Value| {
+        let mut form = good.clone();
+        form[name] = value;
+        form.to_string().into_bytes()
+    };
+    let absent = uuid_v7();
+    let old = "0190b7a8-1c5e-7000-8000-000000000001";
+    let (chat, field) = ("/v1/chat", (422, "invalid_field"));
+    let ask = |what, body: Vec<u8>, expected| (what, "POST", chat.to_owned(), body, expected);
+    let get = |what, path: String, expected| (what, "GET", path, Vec::new(), expected);
+    let table = vec![
+        ask("nothing", Vec::new(), (400, "malformed_json")),
+        ask("words", b"hello".to_vec(), (400, "malformed_json")),
+        ask(
+            "half of an object",
+            b"{\"text\":".to_vec(),
+            (400, "malformed_json"),
+        ),
+        ask(
+            "invalid UTF-8",
+            b"{\"text\":\"\xff\xfe\"}".to_vec(),
+            (400, "invalid_utf8"),
+        ),
+        ask("very deep", "[".repeat(20_000).into_bytes(), field),
+        ask("deep within", with("text", deep(100)), field),
+        ask(
+            "deeper than anything",
+            format!("{{\"text\":{}", "[".repeat(20_000)).into_bytes(),
+            field,
+        ),
+        ask("no text", with("text", json!("")), field),
+        ask("blanks", with("text", json!(" \n\t ")), field),
+        ask("too long", with("text", json!("x".repeat(4_097))), field),
+        ask(
+            "too long in letters of two bytes",
+            with("text", json!("é".repeat(2_049))),
+            field,
+        ),
+        ask("a zero", with("text", json!("a\u{0}b")), field),
+        ask("an escape", with("text", json!("\u{1b}[2J")), field),
+        ask("a number", with("text", json!(7)), field),
+        ask(
+            "half a pair",
+            br#"{"text": "\ud800"}"#.to_vec(),
+            (400, "malformed_json"),
+        ),
+        ask(
+            "an unknown field",
+            with("role", json!("system")),
+            (422, "unknown_field"),
+        ),
+        ask("an id that is none", with("id", json!("7")), field),
+        ask(
+            "an id without an instant",
+            with("id", json!("6ba7b810-9dad-11d1-80b4-00c04fd430c8")),
+            field,
+        ),
+        ask("an id of long ago", with("id", json!(old)), field),
+        ask("no answer's id", with("answer_id", json!("7")), field),
+        ask(
+            "an absent answer",
+            with("answer_id", json!(absent)),
+            (404, "answer_not_found"),
+        ),
+        get(
+            "an absent turn",
+            format!("/v1/chat/turns/{absent}"),
+            (404, "turn_not_found"),
+        ),
+        get(
+            "a turn's id that is none",
+            "/v1/chat/turns/7".to_owned(),
+            (400, "invalid_id"),
+        ),
+        get(
+            "an id of nothing",
+            "/v1/chat/turns/%00%ff".to_owned(),
+            (400, "invalid_id"),
+        ),
+        get(
+            "a chat of an absent answer",
+            format!("/v1/answers/{absent}/chat"),
+            (404, "answer_not_found"),
+        ),
+        get(
+            "a chat of nothing",
+            "/v1/answers/7/chat".to_owned(),
+            (400, "invalid_id"),
+        ),
+        get(
+            "a page of nothing",
+            format!("/v1/answers/{answer}/chat?limit=0"),
+            (400, "invalid_parameter"),
+        ),
+        get(
+            "a cursor of nobody",
+            format!("/v1/answers/{answer}/chat?cursor=%00%ff"),
+            (400, "malformed_query"),
+        ),
+        get(
+            "a parameter of nobody",
+            format!("/v1/answers/{answer}/chat?a=b"),
+            (400, "unknown_parameter"),
+        ),
+        (
+            "a chat of nothing, away",
+            "DELETE",
+            "/v1/answers/7/chat".to_owned(),
+            Vec::new(),
+            (400, "invalid_id"),
+        ),
+    ];
+    assert_refused(&student, table).await;
+    let listed = student.walk(&format!("/v1/answers/{answer}/chat?")).await;
+    assert!(listed.is_empty(), "nothing was begun: {listed:?}");
+
+    let post = || student.client.post(chat).bearer_auth(&student.token);
+    let untyped = post().header("content-type", "text/plain");
+    let untyped = send(untyped.body(good.to_string())).await;
+    assert_eq!(untyped.problem(415), "unsupported_media_type");
+    let asked = student.post(chat, &good).await.expect(200);
+    assert_eq!(asked["reply"]["origin"], "unavailable", "{asked}");
+    let turn = format!("/v1/chat/turns/{}", good["id"].as_str().unwrap());
+    for last in [
+        "x",
+        "7:0",
+        &format!("{absent}:0-0000000000000000"),
+        "\u{e9}",
+    ] {
+        let get = student.client.get(&turn).bearer_auth(&student.token);
+        for request in [post().json(&good), get] {
+            let request = request
+                .header("accept", "text/event-stream")
+                .header("last-event-id", last);
+            assert_eq!(send(request).await.problem(400), "invalid_header", "{last}");
+        }
+    }
+    let other = json!({"id": good["id"], "answer_id": answer, "text": "How?"});
+    let other = student.post(chat, &other).await;
+    assert_eq!(other.problem(409), "id_reused");
+    for number in 1..100 {
+        let form = json!({"answer_id": answer, "text": format!("And of {number}?")});
+        student.post(chat, &form).await.expect(200);
+    }
+    let form = json!({"answer_id": answer, "text": "One more?"});
+    assert_eq!(student.post(chat, &form).await.problem(409), "chat_full");
+    assert_eq!(student.post(chat, &good).await.expect(200), asked);
+    assert_serves(&server).await;
+}
+
+fn deep(levels: usize) -> serde_json::Value {
+    (0..levels).fold(json!("Why?"), |inner, _| json!([inner]))
+}
+
+async fn what_no_reviewer_or_admin_should_send_is_a_clear_problem(home: Home) {
+    let server = home.launch().start().await;
+    let admin = server.client().holder(admin_token());
+    let case = admin.walk("/v1/cases?limit=100").await.remove(0);
+    let case = case["id"].as_str().unwrap();
+    let absent = uuid_v7();
+    let (queue, review) = ("/v1/admin/feedback", "/v1/admin/feedback/review");
+    let key = format!("fk1/{case}/1/1/en/1/a-model");
+    let field = (422, "invalid_field");
+    let decide = |what, body: serde_json::Value, expected| {
+        let body = body.to_string().into_bytes();
+        (what, "POST", review.to_owned(), body, expected)
+    };
+    let mend = |text: &str| json!({"key": key, "decision": "mend", "text": text});
+    let list = |what, query: &str, expected| {
+        (what, "GET", format!("{queue}{query}"), Vec::new(), expected)
+    };
+    let shared = format!("/v1/admin/cases/{case}/shared-answers");
+    let good = json!({"case_version": 1, "locale": "en", "question": "Why?", "answer": "Because."});
+    let put = |what, name: &str, value: serde_json::Value, expected| {
+        let mut form = good.clone();
+        form[name] = value;
+        (
+            what,
+            "PUT",
+            format!("{shared}/{absent}"),
+            form.to_string().into_bytes(),
+            expected,
+        )
+    };
+    let delete = |what, path: String, expected| (what, "DELETE", path, Vec::new(), expected);
+    let elsewhere = format!("/v1/admin/cases/{absent}/shared-answers/{absent}");
+    let table = vec![
+        decide(
+            "a key of nothing",
+            json!({"key": "7", "decision": "approve"}),
+            field,
+        ),
+        decide(
+            "a key of many letters",
+            json!({"key": "f".repeat(50_000), "decision": "approve"}),
+            field,
+        ),
+        decide(
+            "an absent key",
+            json!({"key": key, "decision": "approve"}),
+            (404, "not_found"),
+        ),
+        decide(
+            "no decision",
+            json!({"key": key, "decision": "burn"}),
+            field,
+        ),
+        decide(
+            "words for nothing",
+            json!({"key": key, "decision": "approve", "text": "a"}),
+            field,
+        ),
+        decide(
+            "mended with nothing",
+            json!({"key": key, "decision": "mend"}),
+            field,
+        ),
+        decide("mended with blanks", mend(" \n "), field),
+        decide("mended with a zero", mend("a\u{0}"), field),
+        decide("mended with a book", mend(&"x".repeat(4_001)), field),
+        decide(
+            "in the name of another",
+            json!({"key": key, "decision": "approve", "reviewer": absent}),
+            (422, "unknown_field"),
+        ),
+        decide("very deep", deep(100), field),
+        (
+            "half of an object",
+            "POST",
+            review.to_owned(),
+            b"{\"key\":".to_vec(),
+            (400, "malformed_json"),
+        ),
+        list(
+            "a state of nothing",
+            "?review=burnt",
+            (400, "invalid_parameter"),
+        ),
+        list("a page of nothing", "?limit=0", (400, "invalid_parameter")),
+        list(
+            "a cursor of nobody",
+            "?cursor=%00%ff",
+            (400, "malformed_query"),
+        ),
+        list("a parameter of nobody", "?a=b", (400, "unknown_parameter")),
+        put("no version", "case_version", json!(0), field),
+        put(
+            "an absent version",
+            "case_version",
+            json!(7),
+            (404, "case_not_found"),
+        ),
+        put("no language", "locale", json!("not a language"), field),
+        put("no question", "question", json!(" "), field),
+        put("a question with a zero", "question", json!("a\u{0}"), field),
+        put(
+            "a question that is too long",
+            "question",
+            json!("x".repeat(4_097)),
+            field,
+        ),
+        put(
+            "an answer that is too long",
+            "answer",
+            json!("x".repeat(16_385)),
+            field,
+        ),
+        put(
+            "an unknown field",
+            "reviewer",
+            json!(absent),
+            (422, "unknown_field"),
+        ),
+        (
+            "an id that is none",
+            "PUT",
+            format!("{shared}/7"),
+            good.to_string().into_bytes(),
+            (400, "invalid_id"),
+        ),
+        (
+            "an absent case",
+            "PUT",
+            elsewhere.clone(),
+            good.to_string().into_bytes(),
+            (404, "case_not_found"),
+        ),
+        delete(
+            "an absent answer to all",
+            format!("{shared}/{absent}"),
+            (404, "shared_answer_not_found"),
+        ),
+        delete(
+            "one of an absent case",
+            elsewhere,
+            (404, "shared_answer_not_found"),
+        ),
+        delete("one of no id", format!("{shared}/7"), (400, "invalid_id")),
+        (
+            "one of no case",
+            "GET",
+            "/v1/admin/cases/7/shared-answers".to_owned(),
+            Vec::new(),
+            (400, "invalid_id"),
+        ),
+    ];
+    assert_refused(&admin, table).await;
+    assert_eq!(admin.get(&shared).await.expect(200)["items"], json!([]));
+    let settings = "/v1/me/settings";
+    let levels = [json!("professor"), json!(7), json!(["resident"])];
+    let levels = levels.map(|level| {
+        let body = json!({"level": level}).to_string().into_bytes();
+        (
+            "a level of nobody",
+            "PATCH",
+            settings.to_owned(),
+            body,
+            field,
+        )
+    });
+    let student = server.client().student();
+    assert_refused(&student, levels.to_vec()).await;
+    assert_eq!(student.get("/v1/me").await.expect(200)["level"], "clinical");
+    assert_serves(&server).await;
+}
+
 /// Most clients send a whole body before they read: a server that closes at once would leave them
 /// with a broken pipe, and without the reason.
 #[tokio::test]
@@ -268,22 +626,26 @@ fn random_bytes_never_stop_the_server() {
         .build();
     let runtime = runtime.unwrap();
     let folder = TempDir::new().unwrap();
-    let (server, student, path) = runtime.block_on(async {
+    let (server, student, paths) = runtime.block_on(async {
         let server = Launch::on(folder.path()).start().await;
         let (student, path, _) = student_and_path(&server).await;
-        (server, student, path)
+        let others = ["/v1/chat", "/v1/admin/feedback/review"].map(str::to_owned);
+        (server, student, [&[path], &others[..]].concat())
     });
+    let token = student.token;
+    let admin = admin_token();
     let anything = || vec(any::<u8>(), 0..512);
     let requests = proptest::prop_oneof![
         anything(),
-        (anything(), anything()).prop_map(|(target, rest)| {
-            [b"GET /v1/", &target[..], b" HTTP/1.1\r\nHost: a\r\n", &rest, b"\r\n\r\n"].concat()
+        (anything(), anything(), select(&["", "chat/turns/", "answers/", "admin/feedback?"][..])).prop_map(|(target, rest, route)| {
+            [b"GET /v1/", route.as_bytes(), &target[..], b" HTTP/1.1\r\nHost: a\r\n", &rest, b"\r\n\r\n"].concat()
         }),
-        anything().prop_map(move |body| {
+        (anything(), select(paths)).prop_map(move |(body, path)| {
+            let token = if path.contains("admin") { &admin } else { &token };
             let head = format!(
                 "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
                  Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-                student.token,
+                token,
                 body.len()
             );
             [head.as_bytes(), &body].concat()

@@ -11,6 +11,8 @@ use crate::harness::{
 
 on_each_store!(
     another_students_answer_looks_exactly_like_an_absent_one,
+    another_students_turns_and_chats_look_exactly_like_absent_ones,
+    only_reviewers_and_admins_judge_what_models_wrote,
     only_a_role_that_the_issuer_gave_opens_what_is_for_admins,
 );
 
@@ -82,6 +84,153 @@ async fn another_students_answer_looks_exactly_like_an_absent_one(home: Home) {
     assert_eq!((owner_has.len(), &owner_has[0]["options"]), (1, owned));
 }
 
+async fn another_students_turns_and_chats_look_exactly_like_absent_ones(home: Home) {
+    let server = home.launch().start().await;
+    let (owner, _, answer_id) = answered(&server).await;
+    let (stranger, _, strangers_answer) = answered(&server).await;
+    let question = json!({"id": uuid_v7(), "answer_id": answer_id, "text": "Why not another?"});
+    let turn_id = question["id"].as_str().unwrap();
+    let turn = owner.post("/v1/chat", &question).await.expect(200);
+    let absent = uuid_v7();
+    let ask = async |method: &str, path: &str, body: Option<Value>, media_type: &str| {
+        let request = stranger.client.request(method, path);
+        let mut request = request.bearer_auth(&stranger.token);
+        request = request.header("accept", media_type);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        send(request).await
+    };
+    for media_type in ["application/json", "text/event-stream"] {
+        let path = |id: &str| format!("/v1/chat/turns/{id}");
+        let theirs = ask("GET", &path(turn_id), None, media_type).await;
+        let nobodys = ask("GET", &path(&absent), None, media_type).await;
+        assert_eq!(theirs.problem(404), "turn_not_found", "{media_type}");
+        assert_eq!(telling(&theirs), telling(&nobodys), "{media_type}");
+
+        let path = |id: &str| format!("/v1/answers/{id}/chat");
+        let theirs = ask("GET", &path(&answer_id), None, media_type).await;
+        let nobodys = ask("GET", &path(&absent), None, media_type).await;
+        assert_eq!(theirs.problem(404), "answer_not_found", "{media_type}");
+        assert_eq!(telling(&theirs), telling(&nobodys), "{media_type}");
+
+        // With the id of the turn and without, asked the same and something else.
+        for text in ["Why not another?", "What did they ask?"] {
+            for id in [Some(turn_id), None] {
+                let form =
+                    |answer: &str| Some(json!({"id": id, "answer_id": answer, "text": text}));
+                let theirs = ask("POST", "/v1/chat", form(&answer_id), media_type).await;
+                let nobodys = ask("POST", "/v1/chat", form(&absent), media_type).await;
+                assert_eq!(theirs.problem(404), "answer_not_found", "{media_type}");
+                assert_eq!(telling(&theirs), telling(&nobodys), "{media_type}");
+            }
+        }
+    }
+    for id in [&answer_id, &absent] {
+        let path = format!("/v1/answers/{id}/chat");
+        let forgotten = ask("DELETE", &path, None, "application/json").await;
+        assert_eq!((forgotten.status, forgotten.body.len()), (204, 0), "{id}");
+    }
+    // The id of another student's turn is free for this one, and tells nothing.
+    let form = json!({"id": turn_id, "answer_id": strangers_answer, "text": "Mine?"});
+    let mine = stranger.post("/v1/chat", &form).await.expect(200);
+    assert_eq!(mine["question"], "Mine?");
+    let path = format!("/v1/chat/turns/{turn_id}");
+    assert_eq!(stranger.get(&path).await.expect(200), mine);
+    let request = stranger
+        .client
+        .request("DELETE", &format!("/v1/answers/{strangers_answer}/chat"));
+    assert_eq!(send(request.bearer_auth(&stranger.token)).await.status, 204);
+    assert_eq!(
+        owner.get(&path).await.expect(200),
+        turn,
+        "the owner's stays"
+    );
+    let chat = format!("/v1/answers/{answer_id}/chat?");
+    assert_eq!(owner.walk(&chat).await, [turn]);
+    // Nor may those who may do more.
+    let admin = server.client().holder(admin_token());
+    assert_eq!(admin.get(&path).await.problem(404), "turn_not_found");
+    assert_eq!(admin.get(&chat).await.problem(404), "answer_not_found");
+}
+
+async fn only_reviewers_and_admins_judge_what_models_wrote(home: Home) {
+    let server = home.launch().start().await;
+    let case_id = answered(&server).await.1;
+    let role = |role: &str| Claims::of(&uuid_v7()).with("role", json!(role));
+    let metadata =
+        |name: &str, role: &str| Claims::of(&uuid_v7()).with(name, json!({"role": role}));
+    let (yes, no) = (true, false);
+    let key = format!("fk1/{case_id}/1/1/en/1/a-model");
+    let shared = format!("/v1/admin/cases/{case_id}/shared-answers");
+    // What each may: judge, and administer.
+    for (claims, judges, administers) in [
+        (role("admin"), yes, yes),
+        (role("reviewer"), yes, no),
+        (metadata("app_metadata", "reviewer"), yes, no),
+        (metadata("user_metadata", "reviewer"), no, no),
+        (metadata("user_metadata", "admin"), no, no),
+        (role("Reviewer"), no, no),
+        (role("student"), no, no),
+        (role("authenticated"), no, no),
+        (Claims::of(&uuid_v7()), no, no),
+    ] {
+        let holder = server.client().holder(claims.sign());
+        let approve = json!({"key": key, "decision": "approve"});
+        let put = |id: String| {
+            let request = holder.client.request("PUT", &format!("{shared}/{id}"));
+            let form =
+                json!({"case_version": 1, "locale": "en", "question": "Why?", "answer": "So."});
+            send(request.bearer_auth(&holder.token).json(&form))
+        };
+        let delete = |id: String| {
+            let request = holder.client.request("DELETE", &format!("{shared}/{id}"));
+            send(request.bearer_auth(&holder.token))
+        };
+        let id = uuid_v7();
+        for (what, reply, may, status) in [
+            (
+                "the queue",
+                holder.get("/v1/admin/feedback").await,
+                judges,
+                200,
+            ),
+            (
+                "a review",
+                holder.post("/v1/admin/feedback/review", &approve).await,
+                judges,
+                404,
+            ),
+            (
+                "the spend",
+                holder.get("/v1/admin/spend").await,
+                administers,
+                200,
+            ),
+            (
+                "shared answers",
+                holder.get(&shared).await,
+                administers,
+                200,
+            ),
+            ("a shared answer", put(id.clone()).await, administers, 200),
+            ("one less", delete(id).await, administers, 204),
+        ] {
+            if may {
+                assert_eq!(reply.status, status, "{what}, {claims:?}: {:?}", reply.body);
+            } else {
+                assert_eq!(reply.problem(403), "role_missing", "{what}, {claims:?}");
+            }
+        }
+    }
+    let guest = server.client().guest().await;
+    for path in ["/v1/admin/feedback", &shared] {
+        assert_eq!(guest.get(path).await.problem(403), "role_missing");
+        let nobody = send(server.client().get(path)).await;
+        assert_eq!(nobody.problem(401), "token_missing");
+    }
+}
+
 #[tokio::test]
 async fn no_token_that_we_did_not_sign_opens_anything() {
     let folder = TempDir::new().unwrap();
@@ -124,6 +273,9 @@ async fn no_token_that_we_did_not_sign_opens_anything() {
             "/v1/me/stats",
             "/v1/leaderboards/week",
             "/v1/admin/spend",
+            "/v1/admin/feedback",
+            &format!("/v1/answers/{answer_id}/chat"),
+            &format!("/v1/chat/turns/{answer_id}"),
         ] {
             let reply = holder.get(path).await;
             reply.problem(401);
