@@ -7,6 +7,8 @@ mod harness;
 
 /// What no client should send.
 mod bad_input;
+/// Talking with the coach, on servers that come, go and die.
+mod coach;
 /// Several servers on one database, and what a student sees while replicas are behind or gone.
 mod copies;
 /// A server that is asked to stop while students answer and read.
@@ -23,6 +25,8 @@ mod leaks;
 mod moving;
 /// Servers on a database: several of them, and what they do while it is away.
 mod pg_server;
+/// Feedback bought in batches by a program that is killed while it waits.
+mod precompute;
 /// Real cases, by the thousand; run by `tests/real-data`.
 mod real_data;
 /// What happens to Redis while students study, and how little they see of it.
