@@ -62,6 +62,7 @@ hand_on!(PrecomputedStore {
         state: ReviewState, after: Option<&PageCursor>, limit: PageLimit
     ) -> Page<(FeedbackKey, Feedback<Shared>)>;
     fn list_keys(after: KeyPosition, limit: usize) -> KeyPage;
+    fn list_reviewed(since: Timestamp, limit: usize) -> Vec<(Timestamp, FeedbackKey)>;
 });
 
 hand_on!(UserStore {

@@ -19,6 +19,7 @@ const PUT: &str = "put feedback";
 const REVIEW: &str = "review feedback";
 const LIST: &str = "list feedback";
 const LIST_KEYS: &str = "list feedback keys";
+const LIST_REVIEWED: &str = "list reviewed feedback";
 
 const FIND_SQL: &str = "
 SELECT position, key, text, origin, model, prompt_version, review, cost, written_at
@@ -68,6 +69,12 @@ const fn list_sql(state: ReviewState) -> &'static str {
 
 const LIST_KEYS_SQL: &str = "
 SELECT position, key FROM precomputed_feedback WHERE position > $1 ORDER BY position LIMIT $2";
+
+/// Reviewers say less than models write: what they spoke of is found by its state.
+const LIST_REVIEWED_SQL: &str = "
+SELECT reviewed_at, key FROM precomputed_feedback
+WHERE review IN ('approved', 'withdrawn') AND reviewed_at >= $1
+ORDER BY reviewed_at, key LIMIT $2";
 
 #[async_trait]
 impl PrecomputedStore for PgStore {
@@ -167,6 +174,24 @@ impl PrecomputedStore for PgStore {
             keys: read.into_iter().map(|(_, key)| key).collect(),
             position,
         })
+    }
+
+    async fn list_reviewed(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, FeedbackKey)>> {
+        let rows = self.on_primary(LIST_REVIEWED, || {
+            sqlx::query(LIST_REVIEWED_SQL)
+                .bind(instant(since))
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        });
+        let read = |row: &PgRow| {
+            let mut columns = Columns::of(row);
+            Some((columns.instant()?, columns.next::<&str>()?.parse().ok()?))
+        };
+        let read: Option<Vec<_>> = rows.await?.iter().map(read).collect();
+        read.ok_or_else(|| error::corrupt(LIST_REVIEWED, "feedback key"))
     }
 }
 

@@ -6,7 +6,7 @@ use medcards_core::feedback::{
 };
 use medcards_core::spend::MicroDollars;
 use medcards_core::store::{ListId, Page, PageCursor, PageLimit};
-use medcards_core::{Error, ErrorKind, Result};
+use medcards_core::{Error, ErrorKind, Result, Timestamp};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
@@ -20,6 +20,7 @@ const PUT: &str = "put feedback";
 const REVIEW: &str = "review feedback";
 const LIST: &str = "list feedback";
 const LIST_KEYS: &str = "list feedback keys";
+const LIST_REVIEWED: &str = "list reviewed feedback";
 
 const FIND_SQL: &str = "
 SELECT position, key, text, origin, model, prompt_version, review, cost, written_at
@@ -46,6 +47,12 @@ FROM precomputed_feedback WHERE review = ? AND position > ? ORDER BY position LI
 
 const LIST_KEYS_SQL: &str = "
 SELECT position, key FROM precomputed_feedback WHERE position > ? ORDER BY position LIMIT ?";
+
+/// Reviewers say less than models write: what they spoke of is found by its state.
+const LIST_REVIEWED_SQL: &str = "
+SELECT reviewed_at, key FROM precomputed_feedback
+WHERE review IN ('approved', 'withdrawn') AND reviewed_at >= ?
+ORDER BY reviewed_at, key LIMIT ?";
 
 #[async_trait]
 impl PrecomputedStore for SqliteStore {
@@ -122,6 +129,25 @@ impl PrecomputedStore for SqliteStore {
             keys: read.into_iter().map(|(_, key)| key).collect(),
             position,
         })
+    }
+
+    async fn list_reviewed(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, FeedbackKey)>> {
+        let rows = sqlx::query(LIST_REVIEWED_SQL)
+            .bind(micros(since))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(self.readers())
+            .await
+            .map_err(|source| error::storage(LIST_REVIEWED, source))?;
+        let read = |row: &SqliteRow| {
+            let mut columns = Columns::of(row);
+            Some((columns.instant()?, columns.next::<&str>()?.parse().ok()?))
+        };
+        let read: Option<Vec<_>> = rows.iter().map(read).collect();
+        read.ok_or_else(|| error::corrupt(LIST_REVIEWED, "feedback key"))
     }
 }
 

@@ -393,6 +393,7 @@ macro_rules! __store_checks {
                 a_list_of_feedback_refuses_foreign_cursors
                 keys_are_read_in_the_order_first_kept
                 keys_kept_at_once_are_all_read
+                reviews_are_listed_since_an_instant_oldest_first
             }
             spend {
                 money_is_set_aside_up_to_the_budget

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::steps::{WORKS, all_at_once, assert_refused, at, foreign_cursors, limit, walk};
-use crate::ErrorKind;
 use crate::ai::PromptVersion;
 use crate::case::{CaseQuery, CaseVersion};
 use crate::feedback::{
@@ -12,6 +11,7 @@ use crate::feedback::{
 use crate::spend::MicroDollars;
 use crate::store::{PageLimit, Store};
 use crate::testing::{sample_content, sample_feedback, sample_key, sample_user_id};
+use crate::{ErrorKind, Timestamp};
 
 async fn find(store: &dyn Store, key: &FeedbackKey) -> Option<Feedback> {
     store.find_feedback(key).await.expect(WORKS)
@@ -338,6 +338,34 @@ pub async fn keys_are_read_in_the_order_first_kept(store: Arc<dyn Store>) {
         assert_eq!(page.keys, std::slice::from_ref(&new));
         keys.push(new);
     }
+}
+
+/// Keys are listed by their last review, from an instant on, oldest first; what nobody reviewed is not.
+pub async fn reviews_are_listed_since_an_instant_oldest_first(store: Arc<dyn Store>) {
+    let keys = keep(&*store, 5).await;
+    let say = async |key: usize, seconds: i64, decision: ReviewDecision| {
+        let review = Review {
+            decision,
+            reviewer: sample_user_id(1),
+            reviewed_at: at(seconds),
+        };
+        store
+            .review_feedback(&keys[key], review)
+            .await
+            .expect(WORKS);
+    };
+    say(3, 30, ReviewDecision::Approve).await;
+    say(1, 10, ReviewDecision::Withdraw).await;
+    say(2, 20, ReviewDecision::Mend("Better words.".to_owned())).await;
+    say(1, 40, ReviewDecision::Approve).await;
+    let listed = async |since: i64, limit: usize| -> Vec<(Timestamp, FeedbackKey)> {
+        store.list_reviewed(at(since), limit).await.expect(WORKS)
+    };
+    let of = |key: usize, seconds: i64| (at(seconds), keys[key].clone());
+    assert_eq!(listed(0, 10).await, [of(2, 20), of(3, 30), of(1, 40)]);
+    assert_eq!(listed(30, 10).await, [of(3, 30), of(1, 40)]);
+    assert_eq!(listed(0, 2).await, [of(2, 20), of(3, 30)]);
+    assert!(listed(41, 10).await.is_empty());
 }
 
 /// Keys that many keep at once are all read from the start, each once.

@@ -60,6 +60,20 @@ pub trait PrecomputedStore: Debug + Display + Send + Sync + 'static {
     /// # Errors
     /// Those of the storage.
     async fn list_keys(&self, after: KeyPosition, limit: usize) -> Result<KeyPage>;
+
+    /// The keys whose last review was at `since` or later, with when that was, oldest first, at most
+    /// `limit`.
+    ///
+    /// This is how each process learns what reviewers said elsewhere. Instants are those that
+    /// reviewers gave, to the microsecond.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    async fn list_reviewed(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, FeedbackKey)>>;
 }
 
 /// What a reviewer says of a feedback.
@@ -147,5 +161,13 @@ impl<T: PrecomputedStore + ?Sized> PrecomputedStore for Arc<T> {
 
     async fn list_keys(&self, after: KeyPosition, limit: usize) -> Result<KeyPage> {
         (**self).list_keys(after, limit).await
+    }
+
+    async fn list_reviewed(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, FeedbackKey)>> {
+        (**self).list_reviewed(since, limit).await
     }
 }

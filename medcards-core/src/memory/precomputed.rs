@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use super::MemoryStore;
 use super::page::page;
@@ -15,6 +16,8 @@ use crate::{Error, ErrorKind, Result};
 pub(super) struct Precomputed {
     kept: Vec<(FeedbackKey, Feedback<Shared>)>,
     index_by_key: HashMap<FeedbackKey, usize>,
+    /// When each key was last reviewed.
+    reviews: HashMap<FeedbackKey, Timestamp>,
 }
 
 impl Precomputed {
@@ -53,7 +56,10 @@ impl PrecomputedStore for MemoryStore {
             return Err(Error::new(ErrorKind::NotFound, "review feedback", context));
         };
         *feedback = review.of(feedback.clone());
-        Ok(feedback.clone())
+        let reviewed = feedback.clone();
+        let reviews = &mut state.precomputed.reviews;
+        reviews.insert(key.clone(), review.reviewed_at);
+        Ok(reviewed)
     }
 
     async fn list_feedback(
@@ -85,5 +91,21 @@ impl PrecomputedStore for MemoryStore {
             .collect();
         let position = KeyPosition(after.0 + keys.len() as u64);
         Ok(KeyPage { keys, position })
+    }
+
+    async fn list_reviewed(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, FeedbackKey)>> {
+        let reviews = &self.state().precomputed.reviews;
+        let mut reviewed: Vec<_> = reviews
+            .iter()
+            .filter(|(_, at)| **at >= since)
+            .map(|(key, at)| (*at, key.clone()))
+            .collect();
+        reviewed.sort_unstable();
+        reviewed.truncate(limit);
+        Ok(reviewed)
     }
 }

@@ -62,6 +62,7 @@ pub enum Operation {
     ListCases,
     ListFeedback,
     ListKeys,
+    ListReviewed,
     ListSessions,
     ListSharedAnswers,
     ListTurns,
@@ -486,6 +487,15 @@ impl<T: PrecomputedStore> PrecomputedStore for Faulty<T> {
         self.plan
             .apply(Operation::ListKeys, self.inner.list_keys(after, limit))
             .await
+    }
+
+    async fn list_reviewed(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, FeedbackKey)>> {
+        let call = self.inner.list_reviewed(since, limit);
+        self.plan.apply(Operation::ListReviewed, call).await
     }
 }
 

@@ -240,6 +240,7 @@ to_primary!(PrecomputedStore {
         state: ReviewState, after: Option<&PageCursor>, limit: PageLimit
     ) -> Page<(FeedbackKey, Feedback<Shared>)>;
     fn list_keys(after: KeyPosition, limit: usize) -> KeyPage;
+    fn list_reviewed(since: Timestamp, limit: usize) -> Vec<(Timestamp, FeedbackKey)>;
 });
 
 to_primary!(SpendLedger {

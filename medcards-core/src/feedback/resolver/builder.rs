@@ -10,6 +10,7 @@ use super::failures::Failures;
 use super::flight::{FLIGHTS_MAX, Flights};
 use super::generation::Live;
 use super::key_index::KeyIndex;
+use super::reviews::Reviews;
 use super::tallies::Tallies;
 use super::{FeedbackResolver, Inner, ResolverConfig};
 use crate::ai::{AiProvider, Budgeted, FeedbackPrompt, ModelId, PromptVersion};
@@ -106,6 +107,7 @@ impl ResolverBuilder {
             .filter(|live| !live.provider.capability().authored_only)
             .map(|live| live.within_budget(&self.config, &self.ledger, &self.clock));
         let generations = self.config.generations_max.min(Semaphore::MAX_PERMITS);
+        let now = self.clock.now();
         let inner = Inner {
             clock: self.clock,
             cache: self.cache,
@@ -119,6 +121,7 @@ impl ResolverBuilder {
             generations: Semaphore::new(generations),
             failures: Failures::new(),
             key_index: KeyIndex::default(),
+            reviews: Reviews::new(now),
             tallies: Tallies::default(),
             counters: Counters::default(),
             tasks: TaskTracker::new(),

@@ -41,7 +41,8 @@ pub struct ResolverConfig {
     pub serve_unreviewed: bool,
     /// How often the totals of what was served go to the ledger. Default: 1 second.
     pub flush_interval: Duration,
-    /// How often new keys of precomputed feedback are read from the store. Default: 30 seconds.
+    /// How often new keys of precomputed feedback, and what reviewers said elsewhere, are read from the
+    /// store. Default: 30 seconds.
     pub key_refresh_interval: Duration,
 }
 

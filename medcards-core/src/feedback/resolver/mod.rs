@@ -11,6 +11,7 @@ mod lead;
 mod lifetime;
 mod request;
 mod resolution;
+mod reviews;
 mod search;
 mod stream;
 mod tallies;
@@ -39,6 +40,7 @@ use self::flight::{Boarding, Flight, Flights, Landing};
 use self::generation::Live;
 use self::key_index::KeyIndex;
 use self::resolution::Found;
+use self::reviews::Reviews;
 use self::tallies::Tallies;
 use super::authored_text;
 use super::{Feedback, FeedbackKey, Origin, PrecomputedStore, Review, ReviewState, Shared, Tier};
@@ -83,6 +85,7 @@ pub(super) struct Inner {
     generations: Semaphore,
     failures: Failures,
     key_index: KeyIndex,
+    reviews: Reviews,
     tallies: Tallies,
     counters: Counters,
     tasks: TaskTracker,
@@ -205,20 +208,17 @@ impl FeedbackResolver {
 
     /// Writes down what a reviewer said of a feedback, and forgets it in every cache.
     ///
-    /// After this returns, the old words are served by no tier of this process.
+    /// After this returns, the old words are served by no tier of this process. Others that share a
+    /// cache hear of it at once; those that share nothing but the store, within
+    /// [`key_refresh_interval`](ResolverConfig::key_refresh_interval) of their next use.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the store has no feedback for the key;
-    /// those of store and cache.
+    /// those of the store. A cache beyond the process that does not answer is none: the review
+    /// stands, and others learn of it from the store.
     pub async fn review(&self, key: &FeedbackKey, review: Review) -> Result<Feedback<Shared>> {
         let feedback = self.inner.precomputed.review_feedback(key, review).await?;
-        // The index first: else a search could pass by the review between the two. Then the count:
-        // a search that read the old words and caches them after the removal below sees it. Then
-        // the search under way: else others could join it and be given the old words.
-        self.inner.key_index.insert(key);
-        self.inner.withdrawals.fetch_add(1, Ordering::AcqRel);
-        self.inner.flights.forget(key);
-        self.inner.cache.remove(key).await?;
+        self.inner.reviewed(key).await;
         Ok(feedback)
     }
 
@@ -495,14 +495,43 @@ impl FeedbackResolver {
             &inner.next_key_refresh_us,
             inner.config.key_refresh_interval,
             now_us,
-        ) && let Err(error) = inner.key_index.refresh(&*inner.precomputed).await
-        {
-            tracing::warn!(%error, "new precomputed feedback will be seen with the next refresh");
+        ) {
+            if let Err(error) = inner.key_index.refresh(&*inner.precomputed).await {
+                tracing::warn!(%error, "new precomputed feedback will be seen with the next refresh");
+            }
+            inner.hear_of_reviews().await;
         }
     }
 }
 
 impl Inner {
+    /// Forgets the words of a key of which a reviewer has spoken.
+    async fn reviewed(&self, key: &FeedbackKey) {
+        // The index first: else a search could pass by the review between the two. Then the count:
+        // a search that read the old words and caches them after the removal below sees it. Then
+        // the search under way: else others could join it and be given the old words.
+        self.key_index.insert(key);
+        self.withdrawals.fetch_add(1, Ordering::AcqRel);
+        self.flights.forget(key);
+        if let Err(error) = self.cache.remove(key).await {
+            tracing::warn!(%error, "a review could not be told to the cache; others learn of it from the store");
+        }
+    }
+
+    /// Acts on what reviewers said at other processes.
+    async fn hear_of_reviews(&self) {
+        match self.reviews.news(&*self.precomputed).await {
+            Ok(keys) => {
+                for key in &keys {
+                    self.reviewed(key).await;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what reviewers said elsewhere will be heard with the next refresh");
+            }
+        }
+    }
+
     /// Reads new keys of precomputed feedback after another process removed something: it may have been
     /// withdrawn there, under a key that this process does not know yet and would ask the model for.
     async fn look_at_removals(&self) {

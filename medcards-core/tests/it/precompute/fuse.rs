@@ -168,6 +168,14 @@ impl PrecomputedStore for Fused<MemoryStore> {
     async fn list_keys(&self, after: KeyPosition, limit: usize) -> Result<KeyPage> {
         self.inner.list_keys(after, limit).await
     }
+
+    async fn list_reviewed(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, FeedbackKey)>> {
+        self.inner.list_reviewed(since, limit).await
+    }
 }
 
 #[async_trait]

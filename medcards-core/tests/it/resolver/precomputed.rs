@@ -339,3 +339,55 @@ async fn what_another_process_kept_and_withdrew_is_not_written_again() {
     assert_eq!(here.resolve(&request).await.tier(), Tier::Authored);
     assert_eq!(provider.calls(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_reviewer_says_is_heard_by_processes_that_share_only_the_store() {
+    for decision in [
+        ReviewDecision::Withdraw,
+        ReviewDecision::Mend("Better words.".to_owned()),
+    ] {
+        let store = MemoryStore::new();
+        let config = ResolverConfig::default();
+        let interval = config.key_refresh_interval;
+        let here = Bench::build(config.clone(), store.clone(), ScriptedProvider::new()).await;
+        let there = Bench::build(config, store.clone(), ScriptedProvider::new()).await;
+        let key = here.request(1).key;
+        let kept = sample_feedback("Old words.");
+        store.put_feedback(&key, &kept).await.unwrap();
+        for bench in [&here, &there] {
+            bench.resolver.refresh_keys().await.unwrap();
+            assert_eq!(bench.resolve(1).await.text(), "Old words.");
+            bench.settled().await;
+        }
+
+        let spoken = review(decision.clone());
+        here.resolver.review(&key, spoken).await.unwrap();
+        there.clock.advance(interval);
+        // Each use brings the next look at the store, a moment later.
+        for _ in 0..2 {
+            there.resolve(1).await;
+            tokio::time::sleep(interval).await;
+            there.settled().await;
+        }
+        let now = there.resolve(1).await;
+        match &decision {
+            ReviewDecision::Mend(words) => assert_eq!(now.text(), words),
+            _ => assert_eq!(now.tier(), Tier::Authored, "{}", now.text()),
+        }
+        assert_eq!(there.provider.calls(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_review_stands_although_the_cache_does_not_answer() {
+    let bench = with_kept(sample_feedback("kept"), ResolverConfig::default()).await;
+    bench
+        .faults
+        .fail_next(Operation::CacheRemove, 1, medcards_core::ErrorKind::Timeout);
+    let key = bench.request(1).key;
+    let reviewed = bench
+        .resolver
+        .review(&key, review(ReviewDecision::Withdraw));
+    assert_eq!(reviewed.await.unwrap().review, ReviewState::Withdrawn);
+    assert_eq!(bench.resolve(1).await.tier(), Tier::Authored);
+}

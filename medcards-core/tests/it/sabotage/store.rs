@@ -656,6 +656,18 @@ impl PrecomputedStore for StoreSaboteur {
         }
         self.inner.list_keys(after, limit).await
     }
+
+    async fn list_reviewed(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, FeedbackKey)>> {
+        let mut reviewed = self.inner.list_reviewed(since, limit).await?;
+        if self.breaks("reviews_are_listed_since_an_instant_oldest_first") {
+            reviewed.retain(|(at, _)| *at > since);
+        }
+        Ok(reviewed)
+    }
 }
 
 #[async_trait]
