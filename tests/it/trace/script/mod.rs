@@ -43,7 +43,7 @@ const CASE_QUERIES: &str = "
 ///
 /// Nothing is asked that begins after a mark within a word, as of a vowel in Hindi or Arabic, nor a
 /// letter in a circle: SQLite has no word of the one and none but a part of the other.
-const SEARCHES: &str = include_str!("searches.txt");
+const SEARCHES: &str = include_str!("../searches.txt");
 
 /// Numbers that look random and are the same every time (SplitMix64).
 #[derive(Debug)]
