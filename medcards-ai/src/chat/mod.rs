@@ -29,7 +29,7 @@ pub const CHAT_REPLY_CHARS_MAX: usize = 3_000;
 const TAIL_BYTES: usize = 400;
 
 /// The edition. Any change to a text or rule in this module is a new one.
-const EDITION: u32 = 1;
+const EDITION: u32 = 2;
 
 /// The prompt of a coach who leads by questions.
 ///
@@ -41,8 +41,8 @@ const EDITION: u32 = 1;
 ///
 /// Those about the real health of the student or of someone the student knows: own complaints, own
 /// drugs and doses, relatives, and whatever may be an emergency, which gets the words to call for
-/// help. They are told from questions about the case by patterns in English and French; the model is
-/// told to decline the rest.
+/// help. They are told from questions about the case by patterns in English, French, Spanish and German
+/// and, less closely, in Italian and Portuguese; the model is told to decline the rest.
 ///
 /// # Which replies are shown
 ///

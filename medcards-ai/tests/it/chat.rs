@@ -243,13 +243,53 @@ fn instructions_are_not_shown_while_they_come() {
     );
 }
 
+/// Whatever language the student reads in, the question may be in another.
+#[test]
+fn requests_for_advice_are_declined_in_each_language_and_questions_on_the_case_are_not() {
+    let template = ChatTemplate::new();
+    let asks_for_help = |question| {
+        let words = template.decline(&english(), question)?;
+        Some(words.contains("112"))
+    };
+    for (question, expected) in [
+        ("Tengo dolor en el pecho, ¿qué debo tomar?", Some(true)),
+        ("¡No puedo respirar!", Some(true)),
+        (
+            "Mi hijo tiene fiebre, ¿cuánto paracetamol le doy?",
+            Some(false),
+        ),
+        ("tomo warfarina, ¿puedo tomar ibuprofeno?", Some(false)),
+        ("Ich habe Brustschmerzen, was soll ich nehmen?", Some(true)),
+        ("Ich bekomme keine Luft", Some(true)),
+        ("Mein Kind hat Fieber, wie viel Paracetamol?", Some(false)),
+        ("Ho la febbre, cosa posso prendere?", Some(false)),
+        ("Tenho febre, o que posso tomar?", Some(false)),
+        ("Can I take the tablets as normal?", Some(false)),
+        ("Can I take the lactate as normal?", None),
+        ("What would I take as first-line drug?", None),
+        ("¿Por qué tiene el paciente dolor en el pecho?", None),
+        ("¿Qué dosis de espironolactona hay que dar?", None),
+        ("¿Debo tomar en cuenta el potasio?", None),
+        ("Warum hat die Patientin Brustschmerzen?", None),
+        ("Wie viel Spironolacton soll ich geben?", None),
+        ("Ich habe Furosemid gewählt, warum ist das falsch?", None),
+    ] {
+        assert_eq!(asks_for_help(question), expected, "{question}");
+    }
+}
+
 #[test]
 fn fixed_words_are_in_the_students_language() {
     let template = ChatTemplate::new();
-    let french = subject("fr-CA", Level::Clinical);
+    let of = |locale| subject(locale, Level::Clinical);
     for (subject, health, emergency, unavailable) in [
         (english(), "physician", "112", "cannot reply"),
-        (french, "médecin", "112", "ne peut pas répondre"),
+        (of("fr-CA"), "médecin", "112", "ne peut pas répondre"),
+        (of("es-MX"), "médico", "911", "no puede responder"),
+        (of("de"), "Arzt", "112", "nicht antworten"),
+        (of("it"), "medico", "112", "non può rispondere"),
+        (of("pt-BR"), "médico", "192", "não pode responder"),
+        (of("ja"), "physician", "112", "cannot reply"),
     ] {
         let declined = |question| template.decline(&subject, question).unwrap();
         assert!(declined("Should I take aspirin?").contains(health));

@@ -1,8 +1,13 @@
 //! Tells questions about a case from requests for advice on someone's real health.
 
+mod german;
+mod italian;
+mod portuguese;
+mod spanish;
+
 use std::sync::LazyLock;
 
-use regex::RegexSet;
+use regex::{Regex, RegexSet};
 
 /// What kind of advice is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +17,26 @@ pub(super) enum Advice {
     /// Anyone's own health.
     Health,
 }
+
+/// What a language says in requests for advice.
+struct Patterns {
+    /// Someone needs help now, whatever else is said.
+    at_once: Vec<String>,
+    /// Someone speaks of their own health, or of that of someone whom they know.
+    own: Vec<String>,
+    /// What sounds like the former and is said of a case.
+    of_the_case: Vec<String>,
+}
+
+/// The languages beside English and French.
+static OTHERS: LazyLock<[Patterns; 4]> = LazyLock::new(|| {
+    [
+        spanish::patterns(),
+        german::patterns(),
+        italian::patterns(),
+        portuguese::patterns(),
+    ]
+});
 
 const PAIN: &str = r"(?:(?:chest|back|stomach|abdominal|belly|head|neck|throat|leg|arm|jaw|breast|joint|tooth|ear|eye|muscle)[ -]?)?(?:pains?|aches?)|headaches?|migraines?|fevers?|(?:high |low )?temperature|cough(?:ing)?|rash(?:es)?|nausea|vomiting|diarrh?oea|diarrhea|dizz(?:y|iness)|palpitations?|shortness of breath|short of breath|breathless(?:ness)?|numb(?:ness)?|tingling|bleeding|blood in my \w+|swelling|swollen \w+|lumps?|constipation|cramps?|insomnia|anxiety|panic attacks?|depress(?:ed|ion)|sick|unwell|ill|weak(?:ness)?|tired|faint|symptoms?|burning|itch(?:y|ing)|sore throat|diabetes|hypertension|high blood pressure|asthma|cancer|pneumonia|covid(?:-19)?|flu|an infection|allerg(?:y|ic)|heart (?:attack|failure|disease)|stroke|seizures?|epilepsy|ulcers?|kidney stones?|uti|pregnant|a cold";
 
@@ -25,7 +50,7 @@ const FRENCH_KIN: &str = r"mere|maman|pere|papa|parents|femme|mari|epouse|epoux|
 
 /// Someone speaks of harming themselves, or of someone who needs help now.
 static AT_ONCE: LazyLock<RegexSet> = LazyLock::new(|| {
-    set(&[
+    let patterns = [
         r"\bi (?:want|wanted|am going|'?m going|plan|would like|wish) to (?:die|kill myself|end my life|end it all|hurt myself)".to_owned(),
         r"\b(?:kill(?:ing)?|hurt(?:ing)?|harm(?:ing)?|cut(?:ting)?) myself\b|\bi(?: am|'?m| feel)(?: \w+)? suicidal\b|\bmy suicide\b".to_owned(),
         r"\bi (?:just |have |'?ve )*(?:overdosed|swallowed|took (?:too (?:many|much)|a whole|all (?:my|the|of)))\b".to_owned(),
@@ -37,13 +62,16 @@ static AT_ONCE: LazyLock<RegexSet> = LazyLock::new(|| {
         r"\bj'ai (?:avale|pris) (?:trop|toute?s?|une boite|des boites)\b|\bj'ai fait une overdose\b".to_owned(),
         r"\bje (?:n'arrive (?:plus|pas)|ne peux (?:plus|pas)|peux (?:plus|pas)) (?:a )?respirer\b".to_owned(),
         r"\bquelqu'un (?:\w+ ){0,4}(?:ne respire|s'est effondre|a cote de moi|devant moi|est inconscient)".to_owned(),
-    ])
+    ];
+    set(patterns
+        .iter()
+        .chain(OTHERS.iter().flat_map(|other| &other.at_once)))
 });
 
 /// Someone speaks of their own health, or of that of someone whom they know.
 static OWN: LazyLock<RegexSet> = LazyLock::new(|| {
     let few = r"(?:a |an |some |the |this |these |that |my |had |having |such |really |very |so |quite |pretty |bit |a bit |little |lot of |lots of |constant |bad |severe |terrible |awful |strange |sharp |mild |sudden |weird |burning |strong |persistent |chronic |acute |recurrent |type \d |\d+ |high |still |always |often |also |been |feeling |getting |experiencing |diagnosed with |and |with )*";
-    set(&[
+    let patterns = [
         // My own body.
         format!(r"\bi(?: have|'?ve|'?ve got| got| had| am|'?m| feel| felt| get| suffer from| keep| was| experience| experienced) {few}(?:{PAIN})\b"),
         r"\bmy (?:\w+ )?(?:chest|head|stomach|belly|back|throat|leg|legs|arm|knee|eye|eyes|ear|tooth|foot|feet|skin|heart|breast|penis|vagina|period|stool|urine|hands?|fingers?|neck|jaw|lungs?) (?:\w+ )?(?:hurts?|aches?|is|are|has|have|feels?|was|were|burns?|itch\w*|keeps?|bleeds?|swells?|rac\w+|pounds?)\b".to_owned(),
@@ -67,22 +95,42 @@ static OWN: LazyLock<RegexSet> = LazyLock::new(|| {
         r"\b(?:dangereux|grave|normal|sans risque|bon) pour moi\b|\bqu'est-ce que j'ai\b|\bsoignez-moi\b|\bpour moi-meme\b".to_owned(),
         format!(r"\b(?:mon|ma|mes) (?:\w+ ){{0,2}}(?:{FRENCH_KIN}) (?:\S+ ){{0,3}}(?:a|ont|est|sont|prend|souffre|tousse|vomit|saigne|doit|peut|devrait|fait|se|s'est|ne|n'a|avait)\b"),
         format!(r"\b(?:pour|a|donner a|chez|soigner) (?:mon|ma|mes) (?:\w+ ){{0,2}}(?:{FRENCH_KIN})\b"),
-    ])
+    ];
+    set(patterns
+        .iter()
+        .chain(OTHERS.iter().flat_map(|other| &other.own)))
 });
 
 /// What students say of their own thinking and of the case in the same words.
-static OF_THE_CASE: LazyLock<RegexSet> = LazyLock::new(|| {
-    set(&[
+static OF_THE_CASE: LazyLock<Regex> = LazyLock::new(|| {
+    let patterns = [
+        // Findings are taken for something, and drugs for a place in the treatment.
+        r"\b(?:should|can|could|may|must|do|would|shall) i (?:\w+ )?take (?:the|this|that|these|his|her|their) (?:\w+ ){0,2}(?:lactate|creatinine|troponins?|bicarbonate|urea|bilirubin|d-dimers?|crp|ph|values?|levels?|findings?|results?|signs?|pressure|rate|counts?|murmur|picture|tests?) (?:\w+ ){0,2}(?:as|for|to be|to mean)\b".to_owned(),
+        r"\b(?:should|can|could|may|must|do|would|shall) i (?:\w+ )?take (?:\w+ ){0,2}as (?:a |an |the |my )?(?:first|second|third)[ -](?:line|choice)\b".to_owned(),
         r"\b(?:should|can|could|may|must|do|would|shall) i (?:\w+ )?(?:take|use|go to|see) (?:a |an |the |his |her |their |this |that |another |any |more |some |it |for |as )*(?:history|blood|bloods|cultures?|samples?|biops\w+|ecg|ekg|pulse|temperature|swabs?|x-?rays?|formula|score|scale|criteri\w+|rule|guidelines?|account|into|granted|next|option|answer|mean|clue|approach|method|step|from|away|patient|word|term|mnemonic|calculator|table)\b".to_owned(),
         r"\bi (?:have|had|'?ve|was|am|'?m) (?:\w+ ){0,6}(?:in mind|on my (?:list|differential)|as (?:my|a|the) (?:first|answer|diagnosis|guess|differential|next)|confused|wondering|thinking|unsure|not sure|stuck|lost)\b".to_owned(),
         r"\b(?:je (?:dois|peux|devrais)|dois-je|puis-je|devrais-je) (?:\w+ )?(?:prendre (?:en compte|la tension|le pouls|en charge|une biopsie|un antecedent)|voir un (?:signe|lien|rapport|interet))\b".to_owned(),
         r"\bdo i have (?:a |an |the |any |to |it |this |that |all |enough )*(?:to|wrong|right|point|reason|chance|misunderstanding|correct|clue|information|option|choice|time|way|idea|memori\w+|know|remember)\b".to_owned(),
-    ])
+    ];
+    let all = patterns
+        .iter()
+        .chain(OTHERS.iter().flat_map(|other| &other.of_the_case));
+    let all: Vec<&str> = all.map(String::as_str).collect();
+    Regex::new(&all.join("|")).expect("constants that tests compile")
 });
 
-static IN_DANGER: LazyLock<RegexSet> = LazyLock::new(|| set(&[format!(r"\b(?:{DANGER})\b")]));
+static IN_DANGER: LazyLock<RegexSet> = LazyLock::new(|| {
+    let all = [
+        DANGER,
+        spanish::DANGER,
+        german::DANGER,
+        italian::DANGER,
+        portuguese::DANGER,
+    ];
+    set(&[format!(r"\b(?:{})\b", all.join("|"))])
+});
 
-fn set(patterns: &[String]) -> RegexSet {
+fn set<'a>(patterns: impl IntoIterator<Item = &'a String>) -> RegexSet {
     RegexSet::new(patterns).expect("constants that tests compile")
 }
 
@@ -94,10 +142,10 @@ pub(super) fn asked_for(question: &str) -> Option<Advice> {
     if AT_ONCE.is_match(&text) {
         return Some(Advice::Emergency);
     }
-    // Each sentence by itself: what excuses one does not excuse the next.
+    // What is said of the case excuses nothing but itself.
     let is_own = text
         .split(['.', '!', '?', ';', '\n'])
-        .any(|sentence| OWN.is_match(sentence) && !OF_THE_CASE.is_match(sentence));
+        .any(|sentence| OWN.is_match(&OF_THE_CASE.replace_all(sentence, " … ")));
     is_own.then(|| match IN_DANGER.is_match(&text) {
         true => Advice::Emergency,
         false => Advice::Health,
@@ -109,17 +157,21 @@ fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for char in text.chars().flat_map(char::to_lowercase) {
         match char {
-            'à' | 'á' | 'â' | 'ã' | 'ä' => plain.push('a'),
+            'à' | 'á' | 'â' | 'ã' | 'ä' | 'å' => plain.push('a'),
             'ç' => plain.push('c'),
+            'ñ' => plain.push('n'),
+            'ß' => plain.push_str("ss"),
             'è' | 'é' | 'ê' | 'ë' => plain.push('e'),
             'î' | 'ï' | 'í' | 'ì' => plain.push('i'),
-            'ô' | 'ö' | 'ó' | 'ò' => plain.push('o'),
+            'ô' | 'ö' | 'ó' | 'ò' | 'õ' => plain.push('o'),
             'ù' | 'û' | 'ü' | 'ú' => plain.push('u'),
             'œ' => plain.push_str("oe"),
             '’' | '‘' | '`' | '´' => plain.push('\''),
             '‐' | '‑' | '–' | '—' => plain.push('-'),
             '\n' => plain.push('\n'),
-            char if char.is_whitespace() || matches!(char, ',' | ':' | '(' | ')' | '"') => {
+            char if char.is_whitespace()
+                || matches!(char, ',' | ':' | '(' | ')' | '"' | '¿' | '¡') =>
+            {
                 if !plain.ends_with(' ') {
                     plain.push(' ');
                 }
@@ -180,6 +232,29 @@ mod tests {
         "J'ai avalé trop de Doliprane",
         "Mon père est inconscient, que faire ?",
         "Ma fille ne respire plus",
+        "Tengo dolor en el pecho, ¿qué debo tomar?",
+        "Me duele mucho el pecho y sudo",
+        "¡No puedo respirar!",
+        "Quiero morir",
+        "Me he tomado demasiadas pastillas",
+        "Mi padre está inconsciente, ¿qué hago?",
+        "Mi hija no respira",
+        "Ich habe Brustschmerzen, was soll ich nehmen?",
+        "Ich habe seit heute starke Schmerzen in der Brust",
+        "Ich bekomme keine Luft",
+        "Ich will nicht mehr leben",
+        "Ich möchte mich umbringen",
+        "Ich habe zu viele Tabletten genommen",
+        "Mein Vater ist bewusstlos, was tun?",
+        "Meine Tochter atmet nicht mehr",
+        "Ho un forte dolore al petto",
+        "Voglio morire",
+        "Non riesco a respirare",
+        "Mio padre è svenuto",
+        "Estou com dor no peito",
+        "Quero morrer",
+        "Não consigo respirar",
+        "O meu pai está inconsciente",
     ];
 
     const PERSONAL: &[&str] = &[
@@ -221,6 +296,38 @@ mod tests {
         "Quel antibiotique donner à mon enfant ?",
         "Ma tension est à 16, est-ce grave ?",
         "Mes analyses montrent une CRP élevée",
+        "What should I take as first-line drug for my headache?",
+        "Can I take the tablets as normal?",
+        "Mi hijo tiene fiebre, ¿cuánto paracetamol le doy?",
+        "Tomo warfarina, ¿puedo tomar ibuprofeno?",
+        "¿Puedo tomar ibuprofeno?",
+        "¿Qué debo tomar para el dolor?",
+        "¿Cuánto paracetamol tomo?",
+        "Tengo fiebre y mucha tos",
+        "Me duele la cabeza desde ayer",
+        "Estoy embarazada",
+        "Mi médico me recetó enalapril",
+        "¿Qué le doy a mi niño con diarrea?",
+        "¿Es peligroso para mí?",
+        "Mein Kind hat Fieber, wie viel Paracetamol?",
+        "Ich nehme Marcumar, darf ich Ibuprofen nehmen?",
+        "Darf ich Ibuprofen einnehmen?",
+        "Ich habe Kopfschmerzen, was hilft?",
+        "Ich habe seit drei Tagen hohes Fieber",
+        "Mir ist schlecht",
+        "Mein Bauch tut weh",
+        "Ich bin schwanger",
+        "Mein Hausarzt hat mir Ramipril gegeben",
+        "Wie viel Paracetamol kann ich meinem Sohn geben?",
+        "Ist das gefährlich für mich?",
+        "Ho la febbre, cosa posso prendere?",
+        "Posso prendere l'ibuprofene?",
+        "Mio figlio ha la tosse",
+        "Mi fa male la testa",
+        "Tenho febre, o que posso tomar?",
+        "Posso tomar ibuprofeno?",
+        "O meu filho tem febre",
+        "Dói-me a cabeça",
     ];
 
     const ABOUT_CASES: &[&str] = &[
@@ -276,5 +383,57 @@ mod tests {
         "Ma réponse était l'asthme, pourquoi est-elle fausse ?",
         "Je ne comprends pas pourquoi il saigne",
         "Que faire si le patient veut mourir ?",
+        "Can I take the lactate as normal?",
+        "Can I take this blood pressure as a sign of shock?",
+        "What would I take as first-line drug?",
+        "Which drug should I take as the first choice?",
+        "¿Por qué tiene dolor en el pecho?",
+        "¿Por qué no puede respirar?",
+        "¿Qué dosis de furosemida le doy?",
+        "¿Debo pedir un TAC?",
+        "¿Puedo tomar el lactato como normal?",
+        "¿Debo tomar una muestra de sangre?",
+        "¿Debo tomar en cuenta la fiebre?",
+        "¿Qué debería tomar como primera línea?",
+        "Tengo una duda sobre el dolor en el pecho",
+        "Tengo neumonía en mente, ¿es posible?",
+        "Mi respuesta fue neumonía, ¿por qué es falsa?",
+        "No entiendo por qué el lactato está alto",
+        "¿Tengo que memorizar los criterios?",
+        "La madre tiene fiebre, ¿es importante?",
+        "¿Es seguro para ella tomar ibuprofeno?",
+        "¿Qué hacer si el paciente quiere morir?",
+        "¿Qué tengo que mirar en el ECG?",
+        "¿Mi razonamiento es correcto?",
+        "Warum hat der Patient Brustschmerzen?",
+        "Warum atmet sie nicht mehr?",
+        "Wie viel Furosemid soll ich geben?",
+        "Soll ich ein CT anordnen?",
+        "Kann ich das Laktat als normal annehmen?",
+        "Kann ich das Laktat als normal nehmen?",
+        "Was würde ich als Mittel der ersten Wahl nehmen?",
+        "Soll ich Blutkulturen nehmen?",
+        "Soll ich Blut abnehmen?",
+        "Ich habe Asthma gewählt, warum ist das falsch?",
+        "Ich hatte einen Herzinfarkt vermutet",
+        "Habe ich die Schmerzen falsch gedeutet?",
+        "Ich habe eine Frage zu den Brustschmerzen",
+        "Ich bin unsicher wegen des Fiebers",
+        "Mir ist nicht klar, warum er Fieber hat",
+        "Meine Antwort war Lungenentzündung",
+        "Die Mutter hat Fieber, ist das wichtig?",
+        "Ist Ibuprofen für sie gefährlich?",
+        "Was tun, wenn der Patient sterben will?",
+        "Was fehlt mir in meiner Begründung?",
+        "Perché il paziente ha dolore al petto?",
+        "Posso prendere il lattato come normale?",
+        "Ho in mente una polmonite",
+        "Devo chiedere una TAC?",
+        "La madre ha la febbre, è importante?",
+        "Por que o paciente tem dor no peito?",
+        "Posso tomar o lactato como normal?",
+        "Tenho uma dúvida sobre a febre",
+        "A mãe tem febre, é importante?",
+        "Devo pedir uma TAC?",
     ];
 }
