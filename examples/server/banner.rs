@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use medcards::ai::AiProvider;
+use medcards::providers::OUTPUT_TOKENS_MAX;
 use medcards_examples::config::{
     Ai, Config, Guests, JWT_SECRET_LEN_MIN, ModelSettings, StoreSettings,
 };
@@ -10,6 +12,9 @@ use medcards_examples::secret::secret_path;
 use secrecy::ExposeSecret;
 
 use crate::wiring::{CACHE_BYTES, Wired};
+
+/// The bytes of a prompt for feedback on a short case.
+const PROMPT_BYTES: usize = 4 * 1024;
 
 /// Prints it. Nobody may be reading: that is no reason to stop.
 pub(crate) fn print(config: &Config, wired: &Wired) {
@@ -50,6 +55,9 @@ fn text(config: &Config, wired: &Wired) -> String {
     }
     if let Ai::Model(_) = config.ai {
         line("spend budget", budget(config));
+        if let Some(warning) = wired.model.as_ref().and_then(|m| too_little(config, &**m)) {
+            line("", warning);
+        }
     }
     line("guests", guests(config.guests).to_owned());
     line("rate limit", rate_limit(config));
@@ -129,6 +137,22 @@ fn budget(config: &Config) -> String {
     }
     let limits = limits.join(", ");
     format!("{limits} (MEDCARDS_SPEND_BUDGET); then authored feedback")
+}
+
+/// Says so if a limit is below what one call must set aside, so that none is ever made.
+fn too_little(config: &Config, model: &dyn AiProvider) -> Option<String> {
+    let worst = model.price().worst_case(PROMPT_BYTES, OUTPUT_TOKENS_MAX);
+    let budget = &config.budget;
+    let limits = [
+        budget.per_day,
+        budget.per_month,
+        budget.per_user,
+        budget.feedback_per_day,
+    ];
+    let least = limits.into_iter().flatten().min()?;
+    (least < worst).then(|| {
+        format!("WARNING: {least} is less than the {worst} that one call may cost: no call is made")
+    })
 }
 
 fn guests(guests: Guests) -> &'static str {

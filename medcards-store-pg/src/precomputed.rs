@@ -6,7 +6,7 @@ use medcards_core::feedback::{
 };
 use medcards_core::spend::MicroDollars;
 use medcards_core::store::{ListId, Page, PageCursor, PageLimit};
-use medcards_core::{Error, ErrorKind, Result};
+use medcards_core::{Error, ErrorKind, Result, Timestamp};
 use sqlx::postgres::PgRow;
 
 use crate::PgStore;

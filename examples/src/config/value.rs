@@ -4,7 +4,7 @@ use std::time::Duration;
 use medcards::spend::{MicroDollars, Price, SpendBudget};
 use medcards::{Error, ErrorKind, Result};
 
-use super::wrong;
+use super::{SPEND_BUDGET_DEFAULT, wrong};
 
 /// The longest life of a token that is made by hand: a year.
 const TTL_MAX: Duration = Duration::from_hours(365 * 24);
@@ -136,9 +136,9 @@ pub(super) fn budget(text: &str) -> Result<SpendBudget> {
         }
         seen.push(name);
     }
-    if budget.premium_percent > 0 && budget.per_day.is_none() && budget.per_month.is_none() {
-        let what = "keeps a part for premium users of no limit: set one of a day or a month too";
-        return Err(wrong("MEDCARDS_SPEND_BUDGET", what));
+    // Who limits a part has not said that the whole may cost anything.
+    if budget.per_day.is_none() && budget.per_month.is_none() {
+        budget.per_day = Some(SPEND_BUDGET_DEFAULT);
     }
     Ok(budget)
 }

@@ -255,6 +255,9 @@ fn money_is_read_to_the_micro_dollar() {
         ("$0/day", Some(0)),
         ("5", Some(5_000_000)),
         ("$1/month", None),
+        // Who limits a part has not said that the whole may cost anything.
+        ("1/user", Some(5_000_000)),
+        ("premium=20%", Some(5_000_000)),
         ("off", None),
     ] {
         let budget = read(&["--spend-budget", text]).unwrap().budget;
@@ -271,7 +274,6 @@ fn money_is_read_to_the_micro_dollar() {
         "5/day,",
         "5/day,6/day",
         "5,6/day",
-        "premium=20%",
         "5/day,premium=20",
         "5/day,premium=101%",
         "5/day,premium=-1%",

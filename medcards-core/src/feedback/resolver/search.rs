@@ -312,11 +312,10 @@ impl Search {
         }
     }
 
-    /// Keeps what a model wrote. If a reviewer has spoken of the key meanwhile, his word stands.
-    ///
-    /// What another model wrote while that of the key was away is cached and not kept.
+    /// Keeps what a model wrote, be it another than that of the key: what students read, reviewers
+    /// must see. If a reviewer has spoken of the key meanwhile, his word stands.
     async fn keep(&self, feedback: &Feedback<Shared>) {
-        if !self.inner.config.keep_generated || feedback.model.as_ref() != Some(&self.key.model) {
+        if !self.inner.config.keep_generated {
             return;
         }
         match within(
