@@ -18,6 +18,9 @@ const CALLERS: usize = 10_000;
 /// The files that a process must be able to open for that: a connection each, and some of its own.
 const FILES: usize = CALLERS + 2_000;
 
+/// The calls of the fleet's model that are under way.
+const UNDER_WAY: &str = "medcards_ai_calls_under_way{model=\"model-of-nobody\"}";
+
 /// Answers the next case, and returns where the feedback is.
 async fn answered(student: &Student) -> String {
     let case = student.get("/v1/cases/next").await.expect(200);
@@ -148,7 +151,7 @@ async fn when_the_server_that_calls_is_killed_one_other_calls_for_all() {
     assert_eq!(model.calls(), 1);
     let mut holder = None;
     for (n, server) in fleet.servers.iter().enumerate() {
-        if figure(server, "medcards_live_calls_total").await == 1 {
+        if figure(server, UNDER_WAY).await == 1 {
             holder = Some(n);
         }
     }
