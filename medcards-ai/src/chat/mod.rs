@@ -12,7 +12,9 @@ use medcards_core::chat::{CHAT_SUMMARY_LEN_MAX, ChatHistory, ChatPrompt, ChatSub
 use medcards_core::feedback::authored_text;
 
 use self::words::Words;
-use crate::prompt::{AUTHORED_HEADING, case_text, has_tag, redacted, shows_thinking};
+use crate::prompt::{
+    AUTHORED_HEADING, case_text, has_tag, named_by_letter, redacted, shows_thinking,
+};
 
 /// The most tokens of a reply of the coach: twice what 150 words have in the most wordy scripts.
 ///
@@ -47,7 +49,8 @@ const EDITION: u32 = 2;
 /// # Which replies are shown
 ///
 /// Whole ones of at most [`CHAT_REPLY_CHARS_MAX`] characters, without control characters, without
-/// tags of the prompt or traces of thinking, and without a part of the instructions.
+/// tags of the prompt or traces of thinking, and without a part of the instructions. If the options
+/// are shuffled, a reply names none by its letter.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ChatTemplate;
@@ -114,9 +117,15 @@ impl ChatPrompt for ChatTemplate {
         broken_rule(&text_so_far[start..]).is_none()
     }
 
-    fn check(&self, _subject: &ChatSubject, reply: &Reply) -> Result<String, Rejection> {
+    fn check(&self, subject: &ChatSubject, reply: &Reply) -> Result<String, Rejection> {
         // Not trimmed: what was shown as it came stays as it is.
-        checked(reply, CHAT_REPLY_CHARS_MAX)
+        let text = checked(reply, CHAT_REPLY_CHARS_MAX)?;
+        // A coach asks: the rule of feedback knows statements.
+        let stated = text.replace(['?', '!'], ".");
+        match named_by_letter(&subject.case, &stated) {
+            None => Ok(text),
+            Some(rule) => Err(Rejection::Unfit(rule)),
+        }
     }
 
     fn summary(&self, subject: &ChatSubject, history: &ChatHistory) -> Prompt {

@@ -11,8 +11,8 @@ mod tags;
 mod words;
 
 pub(crate) use case_text::case_text;
-pub(crate) use check::shows_thinking;
 pub use check::{REPLY_CHARS_MAX, REPLY_CHARS_MIN};
+pub(crate) use check::{named_by_letter, shows_thinking};
 pub(crate) use language::language_name;
 pub use redact::{STUDENT_BYTES_MAX, redacted, redacted_with};
 pub(crate) use tags::{has_tag, in_tags, without_tags};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use medcards_ai::{CHAT_REPLY_CHARS_MAX, ChatTemplate};
 use medcards_core::ai::{Prompt, PromptPart, Rejection, Reply, StopReason};
+use medcards_core::case::OptionOrdering;
 use medcards_core::chat::{ChatHistory, ChatPrompt, ChatSubject, Exchange};
 use medcards_core::id::TurnId;
 use medcards_core::spend::{MicroDollars, TokenUsage};
@@ -220,6 +221,33 @@ fn replies_that_must_not_be_shown_are_rejected() {
             ..reply(good)
         };
         assert_eq!(template.check(&subject, &reply).unwrap_err(), rejection);
+    }
+}
+
+#[test]
+fn replies_that_name_a_letter_are_rejected_where_options_are_shuffled() {
+    let template = ChatTemplate::new();
+    let check = |ordering, text: &str| {
+        let subject = ChatSubject {
+            case: Arc::new(sample::case_with(ordering)),
+            ..english()
+        };
+        template.check(&subject, &reply(text))
+    };
+    for letter in [
+        "Look at the kidneys. The correct answer is B.",
+        "Why did you choose option **A**?",
+        "La bonne réponse est B.",
+    ] {
+        let rejection = check(OptionOrdering::Shuffled, letter).unwrap_err();
+        assert!(rejection.to_string().contains("letter"), "{rejection}");
+        assert_eq!(check(OptionOrdering::Fixed, letter).unwrap(), letter);
+    }
+    for prose in [
+        "I think a loop diuretic lowers potassium. Which of these keeps it back?",
+        "Hepatitis B and vitamin D play no part here.",
+    ] {
+        assert_eq!(check(OptionOrdering::Shuffled, prose).unwrap(), prose);
     }
 }
 

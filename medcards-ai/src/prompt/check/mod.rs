@@ -67,9 +67,8 @@ fn broken_rule(case: &Case, key: &FeedbackKey, text: &str) -> Option<&'static st
     if !form::PARAGRAPHS.contains(&paragraphs.len()) {
         return Some("the reply is not in four paragraphs");
     }
-    let shuffled = case.content.option_ordering() == OptionOrdering::Shuffled;
-    if shuffled && names_letter(text) {
-        return Some("the reply names an option by its letter");
+    if let Some(rule) = named_by_letter(case, text) {
+        return Some(rule);
     }
     let named = naming::named(case.content.options(), &paragraphs);
     if key.chosen.positions().any(|chosen| !named.contains(chosen)) {
@@ -83,6 +82,14 @@ fn broken_rule(case: &Case, key: &FeedbackKey, text: &str) -> Option<&'static st
         return Some("the reply has a number that the case does not have");
     }
     None
+}
+
+/// The rule that a text breaks which names an option by its letter where each student sees another
+/// order. Emphasis hides no letter.
+pub(crate) fn named_by_letter(case: &Case, text: &str) -> Option<&'static str> {
+    let shuffled = case.content.option_ordering() == OptionOrdering::Shuffled;
+    (shuffled && names_letter(&form::without_emphasis(text)))
+        .then_some("the reply names an option by its letter")
 }
 
 /// Rejecting a paid reply costs more than keeping the order of a case, so this errs less towards
