@@ -89,8 +89,32 @@ impl Newest {
     }
 }
 
+/// The error of a call that was never sent, as one after which there surely is no batch.
+///
+/// Any other is left as it is.
+pub(crate) fn unsent(error: Error) -> Error {
+    if !is_unsent(&error) {
+        return error;
+    }
+    let context = "the provider cannot be reached, and nothing was handed in: try again later";
+    Error::new(ErrorKind::Busy, CREATE, context).with_source(error)
+}
+
+/// Whether no byte of a call can have arrived: there was no connection.
+fn is_unsent(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(source) = error.downcast_ref::<reqwest::Error>() {
+            return source.is_connect();
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// The error of handing in a batch. A reply without sense does not say that there is no batch.
 pub(crate) fn perhaps_made(error: Error) -> Error {
+    let error = unsent(error);
     if error.kind() != ErrorKind::Corrupt {
         return error;
     }

@@ -16,7 +16,7 @@ use super::batch_wire::{
 };
 use crate::batch::{
     BATCH_RESULT_BYTES_MAX, BATCH_RESULTS_BYTES_MAX, CANCEL, CREATE, CREATE_WAIT_MAX, FIND, LIST,
-    Newest, RESULTS, checked_items, checked_name, perhaps_made,
+    Newest, RESULTS, checked_items, checked_name, perhaps_made, unsent,
 };
 use crate::http::{Bill, Call};
 
@@ -110,7 +110,7 @@ impl AiBatches for CompletionBatches {
             wait: CREATE_WAIT_MAX,
             ..endpoint.get(CREATE, self.url(&["files"]))
         };
-        let file: FileObject = endpoint.read(call).await?;
+        let file: FileObject = endpoint.read(call).await.map_err(unsent)?;
         let call = Call {
             method: Method::POST,
             body: creation_body(CREATE, &file.id)?,

@@ -193,6 +193,25 @@ async fn a_batch_that_cannot_be_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test]
+async fn a_batch_that_cannot_be_sent_was_surely_not_made() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    // Nobody listens there; nobody has that name.
+    for host in [format!("127.0.0.1:{port}"), "nobody.invalid".to_owned()] {
+        let provider = provider(&format!("http://{host}"));
+        let made = provider
+            .batches()
+            .unwrap()
+            .create_batch(vec![item("a")])
+            .await;
+        let error = made.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy, "{host}: {error}");
+        assert!(error.to_string().contains("cannot be reached"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_batch_that_may_exist_is_told_so() {
     for answer in [
         Answer::json(200, "{}"),

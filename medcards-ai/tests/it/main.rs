@@ -14,6 +14,7 @@ mod chat;
 mod configuration;
 mod errors;
 mod layers;
+mod precompute;
 mod prices;
 mod rates;
 mod real_servers;

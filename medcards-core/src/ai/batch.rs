@@ -27,6 +27,8 @@ pub trait AiBatches: Debug + Send + Sync {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) the batch may exist all the same:
     /// look for it with [`list_batches`](Self::list_batches) and [`results`](Self::results) before
     /// it is handed in again.
+    /// After [`ErrorKind::Busy`](crate::ErrorKind::Busy) nothing was made: the provider cannot be
+    /// reached or takes no more now.
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for one that is empty, too long, or has two
     /// items of one name.
     ///
