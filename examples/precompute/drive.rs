@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use medcards::precompute::{
-    Advance, BatchReport, Forecast, ForecastConfig, LogReading, Plan, PlanPolicy, WaitReason,
+    Advance, BatchReport, Forecast, ForecastConfig, LogReading, Plan, PlanPolicy, PlannedKey,
+    WaitReason,
 };
 use medcards::spend::MicroDollars;
 use medcards::{BatchId, Error, ErrorKind, Result};
+use tokio::time::Instant;
 
 use crate::arguments::{RunFlags, Wishes};
 use crate::table;
+use crate::waiting::{Lines, Why};
 use crate::wiring::Wired;
 
 /// How often in a row a batch may fail to go on before that is given up: the provider, or the store,
@@ -26,6 +29,8 @@ pub(crate) struct Total {
     pub(crate) rejected: BTreeMap<String, u64>,
     pub(crate) failed: BTreeMap<String, u64>,
     pub(crate) cost: MicroDollars,
+    /// What the live calls cost that the written ones are expected to make needless.
+    pub(crate) saving: MicroDollars,
 }
 
 impl Total {
@@ -94,11 +99,14 @@ pub(crate) async fn run(wired: &Wired, flags: &RunFlags) -> Result<()> {
     let limit = flags.at_most.unwrap_or(MicroDollars::MAX);
     while !keys.is_empty() {
         let begun = wired.precomputer.begin(keys, limit).await?;
-        keys = &keys[begun.done..];
+        let (done, left) = keys.split_at(begun.done);
+        keys = left;
         match begun.batch {
             Some(batch) => {
                 println!("batch {batch}: {} feedbacks are bought", begun.done);
-                total.add(&drive(wired, batch, flags.poll, false).await?);
+                let report = drive(wired, batch, flags.poll, false).await?;
+                total.saving += saving_of(done, report.written);
+                total.add(&report);
             }
             None if begun.done == 0 => {
                 println!(
@@ -110,8 +118,18 @@ pub(crate) async fn run(wired: &Wired, flags: &RunFlags) -> Result<()> {
             None => println!("{} are bought by another process already", begun.done),
         }
     }
-    table::print_total(&total, Some(plan.saving));
+    table::print_total(&total, Some(total.saving));
     Ok(())
+}
+
+/// What so many of these keys are expected to save, whichever they are: their share of what all do.
+fn saving_of(keys: &[PlannedKey], written: u64) -> MicroDollars {
+    let all: f64 = keys
+        .iter()
+        .map(|planned| planned.live_calls * planned.cost.live.get() as f64)
+        .sum();
+    let share = written as f64 / keys.len().max(1) as f64;
+    MicroDollars::new((all * share.min(1.0)).round() as u64)
 }
 
 /// Goes on with all batches that are open.
@@ -158,13 +176,14 @@ async fn drive(
     let bar =
         ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let mut failures = 0;
+    let mut lines = Lines::new(batch);
     loop {
         let step = if is_cancelled {
             wired.precomputer.cancel(batch).await
         } else {
             wired.precomputer.advance(batch).await
         };
-        match step {
+        let why = match step {
             Ok(Advance::Closed(report)) => {
                 bar.finish_and_clear();
                 return Ok(report);
@@ -174,25 +193,39 @@ async fn drive(
                 let context = "the spend budget does not allow it: go on when it does";
                 return Err(Error::new(ErrorKind::Busy, "buy batch", context));
             }
-            Ok(Advance::Waiting(WaitReason::Provider { done, total })) => {
+            Ok(Advance::Waiting(reason)) => {
                 failures = 0;
-                bar.set_length(total);
-                bar.set_position(done);
-            }
-            Ok(Advance::Waiting(_)) => {
-                failures = 0;
-                bar.set_message("looking for it at the provider");
+                Why::Goes(reason)
             }
             Err(error) if error.is_retryable() && failures < FAILURES_MAX => {
                 failures += 1;
-                bar.set_message(format!("({error}; trying again)"));
+                Why::Failed(error)
             }
             Err(error) => {
                 bar.finish_and_clear();
                 return Err(error);
             }
+        };
+        show(&bar, &why);
+        if bar.is_hidden()
+            && let Some(line) = lines.line(&why, Instant::now())
+        {
+            println!("{line}");
         }
         tokio::time::sleep(poll).await;
+    }
+}
+
+/// Shows on a terminal why a batch is waited for.
+fn show(bar: &ProgressBar, why: &Why) {
+    match why {
+        Why::Goes(WaitReason::Provider { done, total }) => {
+            bar.set_length(*total);
+            bar.set_position(*done);
+            bar.set_message("");
+        }
+        Why::Goes(_) => bar.set_message("looking for it at the provider"),
+        Why::Failed(error) => bar.set_message(format!("({error}; trying again)")),
     }
 }
 
@@ -220,4 +253,44 @@ fn spinner(template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template);
     ProgressBar::new_spinner()
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
+#[cfg(test)]
+mod tests {
+    use medcards::CaseId;
+    use medcards::ai::PromptVersion;
+    use medcards::case::CaseVersion;
+    use medcards::feedback::FeedbackKey;
+    use medcards::precompute::{CallCost, Demand};
+
+    use super::*;
+
+    fn planned(live_calls: f64) -> PlannedKey {
+        PlannedKey {
+            key: FeedbackKey {
+                case_id: CaseId::from_bytes([1; 16]),
+                case_version: CaseVersion::FIRST,
+                chosen: [0].into_iter().collect(),
+                locale: "en".parse().unwrap(),
+                prompt_version: PromptVersion::new(1),
+                model: "model".parse().unwrap(),
+            },
+            demand: Demand::default(),
+            cost: CallCost {
+                live: MicroDollars::new(1_000),
+                batch: MicroDollars::new(500),
+                batch_max: MicroDollars::new(900),
+            },
+            live_calls,
+        }
+    }
+
+    #[test]
+    fn only_what_was_written_saves_anything() {
+        let keys = [planned(1.0), planned(2.0), planned(3.0)];
+        for (written, saving) in [(0, 0), (1, 2_000), (3, 6_000), (4, 6_000)] {
+            assert_eq!(saving_of(&keys, written), MicroDollars::new(saving));
+        }
+        assert_eq!(saving_of(&[], 0), MicroDollars::ZERO);
+    }
 }

@@ -24,6 +24,8 @@ mod arguments;
 mod drive;
 /// The tables.
 mod table;
+/// What is told of a wait.
+mod waiting;
 /// The backends, as the server has them.
 mod wiring;
 
