@@ -140,11 +140,19 @@ pub(crate) async fn resume(wired: &Wired, poll: Duration) -> Result<()> {
         return Ok(());
     }
     let mut total = Total::default();
+    let mut failed = Ok(());
     for record in open {
-        total.add(&drive(wired, record.id, poll, false).await?);
+        match drive(wired, record.id, poll, false).await {
+            Ok(report) => total.add(&report),
+            // One that cannot go on holds up no other.
+            Err(error) => {
+                eprintln!("batch {} does not go on: {error}", record.id);
+                failed = Err(error);
+            }
+        }
     }
     table::print_total(&total, None);
-    Ok(())
+    failed
 }
 
 /// Lists the batches that are open.

@@ -404,8 +404,7 @@ impl Precomputer {
     async fn claim_first(&self, record: &BatchRecord) -> Result<Step> {
         let now = self.clock.now();
         if record.day != day_of(now) {
-            let advance = self.let_go(record).await?;
-            return Ok(advance.map_or(Step::Again, Step::Stop));
+            return self.give_up(record).await;
         }
         let wish = Reservation {
             id: record.reservation,
@@ -425,6 +424,11 @@ impl Precomputer {
         self.claim(record).await
     }
 
+    async fn give_up(&self, record: &BatchRecord) -> Result<Step> {
+        let advance = self.let_go(record).await?;
+        Ok(advance.map_or(Step::Again, Step::Stop))
+    }
+
     async fn claim(&self, record: &BatchRecord) -> Result<Step> {
         let now = self.clock.now();
         let claim = self
@@ -440,6 +444,8 @@ impl Precomputer {
     /// Looks for a batch that may have been handed in, and claims it anew if it was not.
     async fn find_or_claim(&self, record: &BatchRecord) -> Result<Step> {
         match self.locate(record).await? {
+            // What it set aside is of that day: another day's budget did not allow it.
+            Located::Absent if record.day != day_of(self.clock.now()) => self.give_up(record).await,
             Located::Absent => self.claim(record).await,
             Located::Found(name) => {
                 self.adopt(record, &name).await?;

@@ -624,6 +624,29 @@ async fn a_batch_of_yesterday_that_nobody_claimed_is_let_go() {
 }
 
 #[tokio::test]
+async fn a_batch_claimed_yesterday_that_was_never_handed_in_is_let_go() {
+    let world = World::new().await;
+    // Stopped when it is claimed: list, open, find, reserve, claim.
+    let fuse = Fuse::new(Some((5, When::After)));
+    let process = world.process(&fuse, SpendBudget::default());
+    tokio::select! {
+        () = world.run(&process) => panic!("it was to be stopped"),
+        () = fuse.blown() => {}
+    }
+    let open = world.store.list_open_batches(9).await.expect("it works");
+    assert_eq!(open[0].attempt, 1);
+    world.clock.advance(DAY);
+    let closed = world.alone().advance(open[0].id).await.expect("it works");
+    assert!(matches!(closed, Advance::Closed(report) if report.cost == MicroDollars::ZERO));
+    assert_eq!(
+        world.batches.created(),
+        0,
+        "another day's budget did not allow it"
+    );
+    assert_eq!(world.sum().await, SpendSum::default());
+}
+
+#[tokio::test]
 async fn candidates_say_what_is_there_under_way_withdrawn_and_given_up() {
     let refusing = |item: &BatchItem| {
         let usage = TokenUsage::default();
