@@ -29,6 +29,8 @@ Examples:
       batches that take ten minutes and lose some items
   curl http://127.0.0.1:8090/simulator/script > script.json; simulator --script script.json
       all settings as JSON; also while it runs, with PUT to the same address
+  curl -d '[\"rate-limited\", \"good\"]' http://127.0.0.1:8090/simulator/next
+      adds to the next calls while it runs; PUT replaces what is left of them, DELETE empties it
   curl http://127.0.0.1:8090/simulator/counts
       what it was asked, how that ended, and the tokens";
 
@@ -309,6 +311,18 @@ mod tests {
         assert_eq!(script.limits.requests_per_minute, Some(7));
         assert_eq!(script.batch.duration_ms, 7_200_000);
         assert_eq!(script.tokens_per_second, usual().tokens_per_second);
+    }
+
+    #[test]
+    fn the_help_names_every_way_and_the_routes_that_take_it() {
+        let help = <Arguments as clap::CommandFactory>::command()
+            .render_long_help()
+            .to_string();
+        for way in Behaviour::value_variants() {
+            let way = way.to_possible_value().unwrap();
+            assert!(help.contains(way.get_name()), "{way:?}");
+        }
+        assert!(help.contains("/simulator/next"), "{help}");
     }
 
     #[test]

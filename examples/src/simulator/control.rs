@@ -43,6 +43,21 @@ pub(super) async fn next(State(shared): State<Arc<Shared>>, request: Request) ->
     }
 }
 
+pub(super) async fn put_next(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    match read::<Vec<Behaviour>>(request).await {
+        Ok(behaviours) => {
+            shared.state().replace_queue(behaviours);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(response) => response,
+    }
+}
+
+pub(super) async fn clear_next(State(shared): State<Arc<Shared>>) -> Response {
+    shared.state().replace_queue([]);
+    StatusCode::NO_CONTENT.into_response()
+}
+
 pub(super) async fn counts(State(shared): State<Arc<Shared>>) -> Response {
     let counts = shared.state().counts.clone();
     Json(counts).into_response()

@@ -30,6 +30,7 @@
 //! | --- | --- |
 //! | `GET` and `PUT /simulator/script` | tells and replaces the [`Script`], as JSON |
 //! | `POST /simulator/next` | adds to [`Script::next`]: an array such as `["cut", "good"]` |
+//! | `PUT` and `DELETE /simulator/next` | replaces and empties what is left of it |
 //! | `GET` and `DELETE /simulator/counts` | tells and clears the [`Counts`] |
 //! | `POST /simulator/batches/finish` | finishes at once every batch that is under way |
 //! | `POST /simulator/batches/expire` | lets the time of every batch that is under way run out |
@@ -249,10 +250,13 @@ impl fmt::Debug for Simulator {
 
 fn router(shared: Arc<Shared>) -> Router {
     let script = get(control::script).put(control::put_script);
+    let next = post(control::next)
+        .put(control::put_next)
+        .delete(control::clear_next);
     let counts = get(control::counts).delete(control::clear_counts);
     Router::new()
         .route("/simulator/script", script)
-        .route("/simulator/next", post(control::next))
+        .route("/simulator/next", next)
         .route("/simulator/counts", counts)
         .route("/simulator/batches/finish", post(control::finish_batches))
         .route("/simulator/batches/expire", post(control::expire_batches))

@@ -168,11 +168,11 @@ impl Script {
     }
 }
 
-/// How one call is treated. In JSON and on the command line its words are parted by `_` and `-`.
+/// How one call is treated. Its words may be parted by `_` or `-`; JSON that is told has `_`.
 #[derive(
     Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, ValueEnum,
 )]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", try_from = "String")]
 #[non_exhaustive]
 pub enum Behaviour {
     /// The connection is cut in the midst of the reply.
@@ -240,6 +240,15 @@ impl Behaviour {
             Self::UnfitNumber => "unfit_number",
             Self::UnfitShort => "unfit_short",
         }
+    }
+}
+
+impl TryFrom<String> for Behaviour {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let known = Self::from_str(&name.replace('_', "-"), false);
+        known.map_err(|what| format!("{what}; --help has all ways"))
     }
 }
 
@@ -392,6 +401,19 @@ mod tests {
         for behaviour in Behaviour::value_variants() {
             let json = serde_json::to_value(behaviour).unwrap();
             assert_eq!(json, behaviour.name());
+        }
+    }
+
+    #[test]
+    fn every_behaviour_is_read_as_the_command_line_and_as_json_name_it() {
+        for behaviour in Behaviour::value_variants() {
+            let of_the_help = behaviour.to_possible_value().unwrap();
+            for name in [of_the_help.get_name(), behaviour.name()] {
+                let script = serde_json::json!({ "next": [name], "shares": { name: 0.5 } });
+                let script: Script = serde_json::from_value(script).unwrap();
+                assert_eq!(script.next, [*behaviour], "{name}");
+                assert_eq!(script.shares[behaviour], 0.5, "{name}");
+            }
         }
     }
 }

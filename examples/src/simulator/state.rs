@@ -182,6 +182,10 @@ impl State {
         self.next.extend(behaviours);
     }
 
+    pub(super) fn replace_queue(&mut self, behaviours: impl IntoIterator<Item = Behaviour>) {
+        self.next = behaviours.into_iter().collect();
+    }
+
     pub(super) fn clear_counts(&mut self) {
         let under_way = self.counts.under_way;
         self.counts = Counts {

@@ -6,7 +6,7 @@ use medcards::testing::ManualClock;
 use medcards_examples::simulator::{
     Behaviour, Counts, Limits, Script, Simulator, SimulatorOptions,
 };
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Server, completion, json_of, message};
@@ -49,6 +49,34 @@ async fn a_script_is_put_and_told_while_it_runs() {
         assert!(refused["error"].is_string());
     }
     assert_eq!(server.message(&message(true)).await.status().as_u16(), 529);
+}
+
+#[tokio::test]
+async fn the_next_calls_are_added_replaced_and_emptied() {
+    let server = Server::start(Script::default()).await;
+    let steer = async |method: Method, next: Value| {
+        let request = server.client.request(method, server.url("/simulator/next"));
+        let answer = request.json(&next).send().await.unwrap();
+        answer.status()
+    };
+    let status = async || server.message(&message(true)).await.status().as_u16();
+    for (method, next) in [
+        (Method::POST, json!(["overloaded"])),
+        (Method::POST, json!(["rate-limited"])),
+    ] {
+        assert_eq!(steer(method, next).await, StatusCode::NO_CONTENT);
+    }
+    assert_eq!([status().await, status().await], [529, 429]);
+    steer(Method::POST, json!(["overloaded", "overloaded"])).await;
+    let replaced = steer(Method::PUT, json!(["server-error"])).await;
+    assert_eq!(replaced, StatusCode::NO_CONTENT);
+    assert_eq!([status().await, status().await], [500, 200]);
+    steer(Method::POST, json!(["overloaded"])).await;
+    let emptied = steer(Method::DELETE, Value::Null).await;
+    assert_eq!(emptied, StatusCode::NO_CONTENT);
+    assert_eq!(status().await, 200);
+    let unknown = steer(Method::PUT, json!(["explode"])).await;
+    assert_eq!(unknown, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
