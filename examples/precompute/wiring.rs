@@ -5,14 +5,13 @@ use medcards::caches::{Redis, RedisSpendLedger};
 use medcards::event::EventLog;
 use medcards::postgres::{Keeping, PgStore};
 use medcards::precompute::{PrecomputeConfig, Precomputer};
-use medcards::providers::{
-    AnthropicProvider, FeedbackTemplate, OpenAiProvider, TokenLimitField, price_of,
-};
+use medcards::providers::FeedbackTemplate;
 use medcards::spend::SpendLedger;
 use medcards::sqlite::{SqliteConfig, SqliteStore};
 use medcards::time::{Clock, SystemClock};
 use medcards::{Error, ErrorKind, Result};
-use medcards_examples::config::{Ai, Config, Dialect, ModelSettings, Settings, StoreSettings};
+use medcards_examples::config::{Ai, Config, Settings, StoreSettings};
+use medcards_examples::provider::provider;
 
 /// Everything that is needed to plan and to buy.
 pub(crate) struct Wired {
@@ -102,49 +101,4 @@ impl Wired {
             OpenedStore::Sqlite(store) => store.close().await,
         }
     }
-}
-
-fn provider(settings: &ModelSettings) -> Result<Arc<dyn AiProvider>> {
-    if settings.price.is_none() && price_of(&settings.model).is_none() {
-        let context = format!(
-            "the price of {} is not known: set MEDCARDS_AI_PRICE to dollars per million tokens read \
-             and written, such as 1.00/5.00",
-            settings.model
-        );
-        return Err(Error::new(ErrorKind::Invalid, "read settings", context));
-    }
-    match settings.dialect {
-        Dialect::Anthropic => anthropic(settings),
-        Dialect::OpenAi => openai(settings),
-    }
-}
-
-fn anthropic(settings: &ModelSettings) -> Result<Arc<dyn AiProvider>> {
-    let mut builder = AnthropicProvider::builder(&settings.model);
-    if let Some(key) = &settings.key {
-        builder = builder.with_key(key.clone());
-    }
-    if let Some(url) = &settings.url {
-        builder = builder.with_base_url(url);
-    }
-    if let Some(price) = settings.price {
-        builder = builder.with_price(price);
-    }
-    Ok(Arc::new(builder.build()?))
-}
-
-fn openai(settings: &ModelSettings) -> Result<Arc<dyn AiProvider>> {
-    let mut builder = OpenAiProvider::builder(&settings.model);
-    if let Some(key) = &settings.key {
-        builder = builder.with_key(key.clone());
-    }
-    if let Some(url) = &settings.url {
-        builder = builder
-            .with_base_url(url)
-            .with_token_limit_field(TokenLimitField::MaxTokens);
-    }
-    if let Some(price) = settings.price {
-        builder = builder.with_price(price);
-    }
-    Ok(Arc::new(builder.build()?))
 }

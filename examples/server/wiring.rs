@@ -21,18 +21,16 @@ use medcards::limit::RateLimiter;
 use medcards::memory::{MemoryLeaderboards, MemoryRateLimiter};
 use medcards::metric::MetricSource;
 use medcards::postgres::PgStore;
-use medcards::providers::{
-    AiStack, AnthropicProvider, AuthoredProvider, ChatTemplate, FeedbackTemplate, OpenAiProvider,
-    TokenLimitField, price_of,
-};
+use medcards::providers::{AiStack, AuthoredProvider, ChatTemplate, FeedbackTemplate};
 use medcards::session::SessionStore;
 use medcards::spend::SpendLedger;
 use medcards::sqlite::{SqliteConfig, SqliteStore};
 use medcards::store::Store;
 use medcards::time::{Clock, SystemClock};
 use medcards::{Error, ErrorKind, Result};
-use medcards_examples::config::{self, Config, Dialect, ModelSettings, StoreSettings};
+use medcards_examples::config::{self, Config, StoreSettings};
 use medcards_examples::deck::{DeckCounts, load_deck_once};
+use medcards_examples::provider::provider;
 use medcards_examples::secret::{ensure_secret, guest_secret};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -426,58 +424,8 @@ impl Ai {
 fn models(config: &Config) -> Result<Vec<Arc<dyn AiProvider>>> {
     let first = match &config.ai {
         config::Ai::Authored { .. } => None,
-        config::Ai::Model(settings) => Some((settings, "MEDCARDS_AI_PRICE")),
+        config::Ai::Model(settings) => Some(settings),
     };
-    let second = config.fallback.as_ref();
-    let second = second.map(|settings| (settings, "MEDCARDS_FALLBACK_PRICE"));
-    let models = [first, second].into_iter().flatten();
-    models
-        .map(|(settings, price)| model(settings, price))
-        .collect()
-}
-
-fn model(settings: &ModelSettings, price: &str) -> Result<Arc<dyn AiProvider>> {
-    if settings.price.is_none() && price_of(&settings.model).is_none() {
-        let context = format!(
-            "the price of {} is not known: set {price} to dollars per million tokens read and \
-             written, such as 1.00/5.00, or to free",
-            settings.model
-        );
-        return Err(Error::new(ErrorKind::Invalid, "read settings", context));
-    }
-    match settings.dialect {
-        Dialect::Anthropic => anthropic(settings),
-        Dialect::OpenAi => openai(settings),
-    }
-}
-
-fn anthropic(settings: &ModelSettings) -> Result<Arc<dyn AiProvider>> {
-    let mut builder = AnthropicProvider::builder(&settings.model);
-    if let Some(key) = &settings.key {
-        builder = builder.with_key(key.clone());
-    }
-    if let Some(url) = &settings.url {
-        builder = builder.with_base_url(url);
-    }
-    if let Some(price) = settings.price {
-        builder = builder.with_price(price);
-    }
-    Ok(Arc::new(builder.build()?))
-}
-
-fn openai(settings: &ModelSettings) -> Result<Arc<dyn AiProvider>> {
-    let mut builder = OpenAiProvider::builder(&settings.model);
-    if let Some(key) = &settings.key {
-        builder = builder.with_key(key.clone());
-    }
-    if let Some(url) = &settings.url {
-        // Compatible servers know the older field; one that knows neither could overspend.
-        builder = builder
-            .with_base_url(url)
-            .with_token_limit_field(TokenLimitField::MaxTokens);
-    }
-    if let Some(price) = settings.price {
-        builder = builder.with_price(price);
-    }
-    Ok(Arc::new(builder.build()?))
+    let models = [first, config.fallback.as_ref()].into_iter().flatten();
+    models.map(|settings| provider(settings)).collect()
 }

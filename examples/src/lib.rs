@@ -4,5 +4,6 @@
 pub mod config;
 pub mod deck;
 pub mod import;
+pub mod provider;
 pub mod secret;
 pub mod simulator;

@@ -61,10 +61,9 @@ const OF_CORE: [&str; 49] = [
 const NOWHERE: [&str; 3] = ["native-tls", "openssl-sys", "ring"];
 
 /// The types that only the wiring of the server names together.
-const BACKENDS: [&str; 6] = [
-    "AnthropicProvider",
+const BACKENDS: [&str; 5] = [
+    "AiStack",
     "MokaCache",
-    "OpenAiProvider",
     "PgStore",
     "RedisCache",
     "SqliteStore",
