@@ -8,12 +8,12 @@ const FEW: &str = r"(?:ein |eine |einen |etwas |so |sehr |ziemlich |starke[ns]? 
 
 const KIN: &str = r"mutter|mama|vater|papa|eltern|frau|mann|ehefrau|ehemann|partner(?:in|s)?|sohn(?:es|s)?|tochter|kind(?:er|ern|es)?|baby|bruder|schwester|oma|opa|grossmutter|grossvater|tante|onkel|cousine?|nichte|neffen?|freund(?:in)?|nachbar(?:in|n)?|kolleg(?:e|en|in)|schwiegermutter|schwiegervater|hund|katze";
 
-pub(super) const DANGER: &str = r"brustschmerz\w*|schmerz\w* in der brust|brust schmerzt|(?:druck|enge) (?:auf|in) der brust|atemnot|luftnot|keine luft|nicht (?:mehr |richtig )?atm\w+|atmet (?:nicht|kaum|schwer|schlecht)|bewusstlos\w*|ohnmachtig|zusammengebrochen|krampfanfall|krampft|herzinfarkt|schlaganfall|uberdosis|vergift\w+|blutet (?:stark|sehr)|auf zu bluten|erstick\w+|anaphyla\w+";
+pub(super) const DANGER: &str = r"brustschmerz\w*|schmerz\w* in der brust|brust (?:schmerzt|(?:\w+ )?weh)|(?:druck|enge) (?:auf|in) der brust|atemnot|luftnot|keine luft|nicht (?:mehr |richtig )?atm\w+|atmet (?:nicht|kaum|schwer|schlecht)|bewusstlos\w*|ohnmachtig|zusammengebrochen|krampfanfall|krampft|herzinfarkt|schlaganfall|uberdosis|vergift\w+|blutet (?:stark|sehr)|auf zu bluten|erstick\w+|anaphyla\w+";
 
 pub(super) fn patterns() -> Patterns {
     Patterns {
         at_once: vec![
-            r"\bich (?:will|mochte|werde|wollte) (?:\w+ ){0,3}(?:sterben|nicht mehr leben)\b|\bmich (?:\w+ )?(?:umbringen|umzubringen|selbst (?:toten|verletzen))\b|\bmir (?:das leben (?:zu )?nehmen|etwas (?:anzutun|antun))\b".to_owned(),
+            r"\bich (?:will|mochte|werde|wollte) (?:\w+ ){0,3}(?:sterben|nicht mehr leben)\b|\bmich (?:\w+ )?(?:umbringen|umzubringen|selbst (?:toten|verletzen))\b|\bich habe? (?:\w+ )?(?:selbstmord|suizid)gedanken\b|\bmir (?:das leben (?:zu )?nehmen|etwas (?:anzutun|antun))\b".to_owned(),
             r"\bich (?:kriege|krieg|bekomme|bekomm) (?:\w+ )?keine luft\b|\bich kann (?:\w+ ){0,2}(?:nicht|kaum) (?:mehr |richtig )?atmen\b|\bich ersticke\b".to_owned(),
             r"\bich habe? (?:\w+ ){0,3}(?:zu viele?|alle|eine ganze packung) (?:\w+ ){0,3}(?:geschluckt|eingenommen)\b|\bich habe? (?:\w+ ){0,2}(?:zu viele?|alle|eine ganze packung) (?:\w+ ){0,2}(?:tabletten|pillen|medikamente|paracetamol|ibuprofen) (?:\w+ )?genommen\b".to_owned(),
             r"\bjemand (?:\w+ ){0,5}(?:bewusstlos|zusammengebrochen|atmet nicht|neben mir|vor mir)\b".to_owned(),
@@ -31,6 +31,7 @@ pub(super) fn patterns() -> Patterns {
             format!(r"\b(?:hat|ist|darf|soll|sollte|kann|braucht|fur|fuer|bei|gebe ich|geben|gebe|ich) mein(?:e|en|em|er)? (?:\w+ ){{0,2}}(?:{KIN})\b"),
         ],
         of_the_case: vec![
+            r"\b(?:option|antwort\w*) (?:\S+ ){0,3}nehmen\b|\baus (?:dem|der|den) \w+ nehmen\b".to_owned(),
             r"\b(?:darf|kann|soll|sollte|muss|konnte|wurde) ich (?:\S+ ){0,4}(?:als (?:\S+ ){0,3}(?:normal|erhoht|erniedrigt|hoch|niedrig|gegeben|hinweis|beweis|zeichen|antwort|diagnose|grundlage|(?:ersten?|zweiten?) wahl|erstes mittel|erstlinie\w*)|ernst|in kauf|\w*kulturen?|\w*proben?|\w*abstriche?|blut|(?:die|eine) (?:\w*anamnese|\w*biopsie|option|antwort|formel|score)) (?:\S+ ){0,3}(?:an|hin|ab)?nehmen\b".to_owned(),
             r"\b(?:ich habe?|ich hatte|habe? ich|hatte ich) (?:\w+ ){0,3}(?:ubersehen|gedeutet|ausgeschlossen|gewahlt|angekreuzt|vermutet|erwartet|verwechselt|unterschatzt|uberschatzt|bedacht|im (?:kopf|sinn|verdacht)|als (?:\w+ )?(?:diagnose|antwort|erstes|ursache|kriterium))\b".to_owned(),
         ],

@@ -106,7 +106,8 @@ static OF_THE_CASE: LazyLock<Regex> = LazyLock::new(|| {
     let patterns = [
         // Findings are taken for something, and drugs for a place in the treatment.
         r"\b(?:should|can|could|may|must|do|would|shall) i (?:\w+ )?take (?:the|this|that|these|his|her|their) (?:\w+ ){0,2}(?:lactate|creatinine|troponins?|bicarbonate|urea|bilirubin|d-dimers?|crp|ph|values?|levels?|findings?|results?|signs?|pressure|rate|counts?|murmur|picture|tests?) (?:\w+ ){0,2}(?:as|for|to be|to mean)\b".to_owned(),
-        r"\b(?:should|can|could|may|must|do|would|shall) i (?:\w+ )?take (?:\w+ ){0,2}as (?:a |an |the |my )?(?:first|second|third)[ -](?:line|choice)\b".to_owned(),
+        r"\b(?:should|can|could|may|must|do|would|shall) i (?:\w+ )?take (?:\w+ ){0,3}as (?:a |an |the |my )?(?:(?:first|second|third)[ -](?:line|choice)|(?:next |best |right )?(?:step|answer|diagnosis))\b".to_owned(),
+        r"\b(?:should|can|could|may|must|do|would) i (?:\w+ )?take (?:the|this|that|his|her|their) (?:\w+ ){1,3}seriously\b".to_owned(),
         r"\b(?:should|can|could|may|must|do|would|shall) i (?:\w+ )?(?:take|use|go to|see) (?:a |an |the |his |her |their |this |that |another |any |more |some |it |for |as )*(?:history|blood|bloods|cultures?|samples?|biops\w+|ecg|ekg|pulse|temperature|swabs?|x-?rays?|formula|score|scale|criteri\w+|rule|guidelines?|account|into|granted|next|option|answer|mean|clue|approach|method|step|from|away|patient|word|term|mnemonic|calculator|table)\b".to_owned(),
         r"\bi (?:have|had|'?ve|was|am|'?m) (?:\w+ ){0,6}(?:in mind|on my (?:list|differential)|as (?:my|a|the) (?:first|answer|diagnosis|guess|differential|next)|confused|wondering|thinking|unsure|not sure|stuck|lost)\b".to_owned(),
         r"\b(?:je (?:dois|peux|devrais)|dois-je|puis-je|devrais-je) (?:\w+ )?(?:prendre (?:en compte|la tension|le pouls|en charge|une biopsie|un antecedent)|voir un (?:signe|lien|rapport|interet))\b".to_owned(),
@@ -255,6 +256,12 @@ mod tests {
         "Quero morrer",
         "Não consigo respirar",
         "O meu pai está inconsciente",
+        "Creo que estoy teniendo un infarto",
+        "Tengo un dolor muy fuerte en el pecho",
+        "Mi abuela se ha caído y no responde",
+        "No quiero seguir viviendo",
+        "Mir tut die Brust weh",
+        "Ich habe Selbstmordgedanken",
     ];
 
     const PERSONAL: &[&str] = &[
@@ -328,6 +335,9 @@ mod tests {
         "Posso tomar ibuprofeno?",
         "O meu filho tem febre",
         "Dói-me a cabeça",
+        "Llevo tres días con fiebre",
+        "Seit gestern habe ich Fieber",
+        "Was soll ich gegen Kopfschmerzen nehmen?",
     ];
 
     const ABOUT_CASES: &[&str] = &[
@@ -435,5 +445,11 @@ mod tests {
         "Tenho uma dúvida sobre a febre",
         "A mãe tem febre, é importante?",
         "Devo pedir uma TAC?",
+        "Should I take his potassium seriously?",
+        "Would I take a beta blocker as the next step?",
+        "Estoy cansado de equivocarme",
+        "Welche Option soll ich nehmen?",
+        "Soll ich Antwort B nehmen?",
+        "Was kann ich aus dem EKG nehmen?",
     ];
 }
