@@ -298,6 +298,20 @@ struct Given {
     price: Option<String>,
 }
 
+impl Given {
+    /// Which of the settings besides the first is set.
+    fn named(&self) -> Option<&'static str> {
+        let set = [
+            ("MODEL", self.model.is_some()),
+            ("URL", self.url.is_some()),
+            ("KEY", self.key.is_some()),
+            ("PRICE", self.price.is_some()),
+        ];
+        set.into_iter()
+            .find_map(|(what, is_set)| is_set.then_some(what))
+    }
+}
+
 fn ai(settings: &Settings) -> Result<Ai> {
     let given = Given {
         name: "MEDCARDS_AI",
@@ -324,6 +338,15 @@ fn fallback(settings: &Settings, ai: &Ai) -> Result<Option<Box<ModelSettings>>> 
         key: settings.fallback_key.clone(),
         price: settings.fallback_price.clone(),
     };
+    if given.who.is_none()
+        && let Some(what) = given.named()
+    {
+        let what = format!("{}_{what}", given.name);
+        return Err(wrong(
+            &what,
+            "is set, but MEDCARDS_FALLBACK is not: set that too, or unset this",
+        ));
+    }
     let Ai::Model(first) = ai else {
         return match given.who {
             None => Ok(None),

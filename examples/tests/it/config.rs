@@ -379,6 +379,10 @@ fn a_second_model_takes_server_and_key_of_the_first_if_both_are_the_same() {
         check_refused(&[&first[..], flags].concat(), words, "k1");
     };
     refused(
+        &["--fallback-key", "k2"],
+        &["MEDCARDS_FALLBACK_KEY", "MEDCARDS_FALLBACK is not"],
+    );
+    refused(
         &["--fallback", "authored"],
         &["MEDCARDS_FALLBACK is", "anthropic or openai"],
     );
