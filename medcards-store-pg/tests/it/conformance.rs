@@ -56,48 +56,13 @@ fn the_oldest_and_the_newest_server_are_installed() {
     assert!(majors[0] < 18, "only {majors:?} are installed");
 }
 
-macro_rules! on_both {
-    ($oldest:ident, $newest:ident, |$cluster:ident| $make:expr) => {
-        mod $oldest {
+macro_rules! on {
+    ($name:ident, $server:ident, |$cluster:ident| $make:expr) => {
+        mod $name {
             use super::*;
 
             async fn make() -> (PgStore, Database) {
-                let $cluster = oldest();
-                $make.await
-            }
-
-            medcards_core::store_conformance!(make);
-
-            mod batches {
-                use super::*;
-
-                medcards_core::batch_conformance!(make);
-            }
-
-            mod sessions {
-                use super::*;
-
-                medcards_core::session_conformance!(make);
-            }
-
-            mod chats {
-                use super::*;
-
-                medcards_core::chat_conformance!(make);
-            }
-
-            mod shared_answers {
-                use super::*;
-
-                medcards_core::shared_answer_conformance!(make);
-            }
-        }
-
-        mod $newest {
-            use super::*;
-
-            async fn make() -> (PgStore, Database) {
-                let $cluster = newest();
+                let $cluster = $server();
                 $make.await
             }
 
@@ -130,14 +95,17 @@ macro_rules! on_both {
     };
 }
 
-on_both!(bare_on_oldest, bare_on_newest, |cluster| bare(cluster));
+// Either server by itself, and what stands before or beside it with one of them: a pooler knows
+// nothing of the server's version, nor do we of a replica's.
+on!(bare_on_oldest, oldest, |cluster| bare(cluster));
+on!(bare_on_newest, newest, |cluster| bare(cluster));
 
-on_both!(pooled_on_oldest, pooled_on_newest, |cluster| {
+on!(pooled_on_oldest, oldest, |cluster| {
     static BOUNCER: OnceLock<Bouncer> = OnceLock::new();
     pooled(cluster, BOUNCER.get_or_init(|| cluster.bouncer(&[])))
 });
 
-on_both!(replicas_on_oldest, replicas_on_newest, |cluster| {
+on!(replicas_on_newest, newest, |cluster| {
     static SURROUNDINGS: OnceLock<Surroundings> = OnceLock::new();
     with_replicas(SURROUNDINGS.get_or_init(|| replicated(cluster.installed())))
 });
