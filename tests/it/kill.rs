@@ -240,7 +240,9 @@ async fn answer_until_over(
             match student.try_post(&path, &form).await {
                 Ok(reply) if reply.status < 300 => break (reply.status, reply.json()),
                 Ok(refused) => {
-                    assert_eq!(refused.problem(503), "unavailable");
+                    // Busy, if it waited for a connection for as long as it may.
+                    let code = refused.problem(503);
+                    assert!(["busy", "unavailable"].contains(&code.as_str()), "{code}");
                     assert_eq!(refused.headers["retry-after"], "1");
                     shared.refused.fetch_add(1, Ordering::SeqCst);
                     is_repeated = true;
