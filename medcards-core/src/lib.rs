@@ -108,11 +108,14 @@ pub mod chat;
 pub mod event;
 pub mod feedback;
 pub mod id;
+pub mod job;
 pub mod leaderboard;
+pub mod learning;
 pub mod lease;
 pub mod limit;
 pub mod memory;
 pub mod metric;
+pub mod notice;
 pub mod precompute;
 pub mod session;
 pub mod shard;
@@ -121,6 +124,7 @@ pub mod store;
 pub mod time;
 pub mod transfer;
 pub mod user;
+pub mod view;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -128,5 +132,5 @@ pub mod conformance;
 pub mod testing;
 
 pub use error::{Error, ErrorKind, Result};
-pub use id::{AnswerId, BatchId, CaseId, ReservationId, SharedAnswerId, TurnId, UserId};
+pub use id::{AnswerId, BatchId, CaseId, JobId, ReservationId, SharedAnswerId, TurnId, UserId};
 pub use jiff::{self, Timestamp};

@@ -1,6 +1,7 @@
 //! Cases: clinical vignettes with options, versioned, immutable once published.
 
 mod content;
+mod correction;
 mod letters;
 mod mistake;
 mod options;
@@ -9,6 +10,7 @@ mod search;
 mod store;
 
 pub use content::{CaseContent, CaseOption, Difficulty, Media, OptionOrdering, VignetteField};
+pub use correction::{CORRECTIONS_PER_READ_MAX, CaseCorrection, KeyCorrection};
 pub use letters::names_option_letter;
 pub use mistake::Mistake;
 pub use options::{OPTIONS_MAX, OptionKey, OptionOrder, OptionSet};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Case, CaseContent, CaseVersion};
+use super::{Case, CaseContent, CaseCorrection, CaseVersion, KeyCorrection};
 use crate::Result;
 use crate::id::CaseId;
 use crate::store::{Page, PageCursor, PageLimit};
@@ -28,6 +28,30 @@ pub trait CaseStore: Debug + Display + Send + Sync + 'static {
     /// A dropped future leaves each content either published whole or not at all.
     async fn publish(&self, contents: Vec<CaseContent>, now: Timestamp)
     -> Result<Vec<Publication>>;
+
+    /// Publishes a new version of a case because the key of earlier ones was wrong, in one transaction
+    /// with the corrections, an [event](crate::event::EventBody::KeyCorrected) for each, and its jobs.
+    ///
+    /// Corrections are numbered from 1 in the order in which they are made, without a gap. Returns
+    /// those that were made, in the order in which they were given.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such case, or no such version
+    /// of it; [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if its current version is another;
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the content is of another case, or is the
+    /// current version as it is, or a job cannot be enqueued. Those of the storage. Then nothing is
+    /// written.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves all of it written or nothing.
+    async fn correct_case(&self, correction: CaseCorrection) -> Result<Vec<KeyCorrection>>;
+
+    /// Corrections with a greater number than this, in the order of their numbers, at most `limit` and
+    /// at most [`CORRECTIONS_PER_READ_MAX`](super::CORRECTIONS_PER_READ_MAX).
+    ///
+    /// # Errors
+    /// Those of the storage.
+    async fn list_corrections(&self, after: u64, limit: usize) -> Result<Vec<KeyCorrection>>;
 
     /// One version of a case, or the current one; `None` if there is no such.
     ///
@@ -106,6 +130,14 @@ impl<T: CaseStore + ?Sized> CaseStore for Arc<T> {
         now: Timestamp,
     ) -> Result<Vec<Publication>> {
         (**self).publish(contents, now).await
+    }
+
+    async fn correct_case(&self, correction: CaseCorrection) -> Result<Vec<KeyCorrection>> {
+        (**self).correct_case(correction).await
+    }
+
+    async fn list_corrections(&self, after: u64, limit: usize) -> Result<Vec<KeyCorrection>> {
+        (**self).list_corrections(after, limit).await
     }
 
     async fn find_case(

@@ -93,6 +93,11 @@ uuid_id! {
     ReservationId, "reservation"
 }
 
+impl UserId {
+    /// Stands for everyone in an event that is of no one user. No student has this id.
+    pub const EVERYONE: Self = Self(Uuid::nil());
+}
+
 impl AnswerId {
     /// The instant inside the id, to the millisecond, or `None` if it is not of version 7.
     #[must_use]
@@ -110,6 +115,11 @@ fn version_seven(now: Timestamp) -> Uuid {
     let seconds = u64::try_from(now.as_second()).unwrap_or(0);
     let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
     Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, seconds, nanos))
+}
+
+uuid_id! {
+    /// Names a job.
+    JobId, "job"
 }
 
 uuid_id! {

@@ -8,13 +8,15 @@ use jiff::Timestamp;
 
 use super::MemoryStore;
 use super::page::page;
-use crate::Result;
 use crate::case::{
-    Case, CaseContent, CaseFilter, CaseQuery, CaseStore, CaseVersion, Publication,
-    PublicationOutcome, folded_words, search_words,
+    CORRECTIONS_PER_READ_MAX, Case, CaseContent, CaseCorrection, CaseFilter, CaseQuery, CaseStore,
+    CaseVersion, KeyCorrection, Publication, PublicationOutcome, folded_words, search_words,
 };
-use crate::id::CaseId;
+use crate::event::EventBody;
+use crate::id::{CaseId, UserId};
+use crate::job::NewJob;
 use crate::store::{ListId, Page};
+use crate::{Error, ErrorKind, Result};
 
 /// The most results of a search: nobody turns more pages, and ranking them all costs memory.
 const SEARCH_RESULTS_MAX: usize = 1_000;
@@ -24,6 +26,8 @@ const SEARCH_RESULTS_MAX: usize = 1_000;
 pub(super) struct Cases {
     by_id: BTreeMap<CaseId, Vec<Edition>>,
     by_name: HashMap<(String, String), CaseId>,
+    /// In the order of their numbers, which begin with 1.
+    corrections: Vec<KeyCorrection>,
     /// How many editions were ever published.
     published: u64,
 }
@@ -152,6 +156,57 @@ impl Cases {
         }
     }
 
+    /// Makes a correction, or changes nothing.
+    fn correct(&mut self, correction: CaseCorrection) -> Result<Vec<KeyCorrection>> {
+        let refuse = |kind, context| Err(Error::new(kind, "correct case", context));
+        let CaseCorrection {
+            case_id, content, ..
+        } = correction;
+        let Some(editions) = self.by_id.get(&case_id) else {
+            return refuse(ErrorKind::NotFound, "there is no such case");
+        };
+        let known = |version| editions.iter().any(|it| it.case.version == version);
+        if !correction
+            .versions
+            .iter()
+            .all(|(version, _)| known(*version))
+        {
+            return refuse(ErrorKind::NotFound, "the case has no such version");
+        }
+        let Some(current) = editions.last().map(|edition| &edition.case) else {
+            return refuse(ErrorKind::NotFound, "there is no such case");
+        };
+        if current.version != correction.current {
+            let context = "another version was published meanwhile: look at it first";
+            return refuse(ErrorKind::Conflict, context);
+        }
+        let name = |it: &CaseContent| (it.source().to_owned(), it.external_id().to_owned());
+        if name(&current.content) != name(&content) {
+            return refuse(ErrorKind::Invalid, "the content is of another case");
+        }
+        if current.content == content {
+            return refuse(
+                ErrorKind::Invalid,
+                "the content is the current version as it is",
+            );
+        }
+        let corrected_in = self.publish(content, correction.corrected_at).version;
+        let mut made = Vec::with_capacity(correction.versions.len());
+        for (version, right) in correction.versions {
+            let correction = KeyCorrection {
+                number: self.corrections.len() as u64 + 1,
+                case_id,
+                version,
+                right,
+                corrected_in,
+                corrected_at: correction.corrected_at,
+            };
+            self.corrections.push(correction);
+            made.push(correction);
+        }
+        Ok(made)
+    }
+
     fn list(&self, query: &CaseQuery) -> Result<Page<Arc<Case>>> {
         let list = ListId::new("m1", &format!("cases {:?}", query.filter));
         let start = match &query.after {
@@ -223,6 +278,31 @@ impl CaseStore for MemoryStore {
         Ok(contents
             .into_iter()
             .map(|content| cases.publish(content, now))
+            .collect())
+    }
+
+    async fn correct_case(&self, mut correction: CaseCorrection) -> Result<Vec<KeyCorrection>> {
+        let jobs = std::mem::take(&mut correction.jobs);
+        jobs.iter().try_for_each(NewJob::check)?;
+        let now = correction.corrected_at;
+        let mut state = self.state();
+        let made = state.cases.correct(correction)?;
+        for correction in &made {
+            let correction = *correction;
+            let body = EventBody::KeyCorrected { correction };
+            state.log.append(UserId::EVERYONE, body);
+        }
+        state.jobs.enqueue(jobs, now);
+        Ok(made)
+    }
+
+    async fn list_corrections(&self, after: u64, limit: usize) -> Result<Vec<KeyCorrection>> {
+        let state = self.state();
+        let later = |it: &&KeyCorrection| it.number > after;
+        let all = state.cases.corrections.iter().filter(later);
+        Ok(all
+            .take(limit.min(CORRECTIONS_PER_READ_MAX))
+            .copied()
             .collect())
     }
 

@@ -3,9 +3,12 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 
 use super::MemoryStore;
-use crate::event::{EVENTS_PER_READ_MAX, Event, EventBody, EventLog, LogPosition, ReaderName};
+use crate::event::{
+    EVENTS_COUNTED_MAX, EVENTS_PER_READ_MAX, Event, EventBody, EventLog, LogPosition, ReaderName,
+};
 use crate::id::UserId;
 use crate::shard::Bucket;
+use crate::store::{Hint, Hints};
 use crate::{Error, ErrorKind, Result};
 
 /// The answer log, and how far its readers have come.
@@ -14,6 +17,7 @@ pub(super) struct Log {
     /// The event at place `n` stands at index `n - 1`.
     events: Vec<Event>,
     cursors: HashMap<ReaderName, LogPosition>,
+    appended: Hints,
 }
 
 impl Log {
@@ -28,6 +32,13 @@ impl Log {
             bucket: Bucket::of(&user_id),
             body,
         });
+        self.appended.give();
+    }
+
+    pub(super) fn last(&self) -> LogPosition {
+        self.events
+            .last()
+            .map_or(LogPosition::START, |event| event.position)
     }
 
     fn cursor(&self, reader: &ReaderName) -> LogPosition {
@@ -46,6 +57,26 @@ impl EventLog for MemoryStore {
         let first = events.partition_point(|event| event.position <= after);
         let count = limit.min(EVENTS_PER_READ_MAX);
         Ok(events[first..].iter().take(count).cloned().collect())
+    }
+
+    async fn append_events(&self, bodies: Vec<EventBody>) -> Result<()> {
+        bodies.iter().try_for_each(EventBody::check_everyone)?;
+        let mut state = self.state();
+        for body in bodies {
+            state.log.append(UserId::EVERYONE, body);
+        }
+        Ok(())
+    }
+
+    async fn count_events(&self, after: LogPosition) -> Result<u64> {
+        let state = self.state();
+        let events = &state.log.events;
+        let first = events.partition_point(|event| event.position <= after);
+        Ok(((events.len() - first) as u64).min(EVENTS_COUNTED_MAX))
+    }
+
+    fn appended(&self) -> Hint {
+        self.state().log.appended.take()
     }
 
     async fn find_cursor(&self, reader: &ReaderName) -> Result<LogPosition> {

@@ -9,15 +9,18 @@ mod cache;
 mod cases;
 mod chats;
 mod events;
+mod jobs;
 mod leaderboards;
 mod leases;
 mod limiter;
+mod notices;
 mod page;
 mod precomputed;
 mod sessions;
 mod spend;
 mod store;
 mod users;
+mod views;
 
 pub use cache::MemoryCache;
 pub use leaderboards::MemoryLeaderboards;

@@ -6,10 +6,13 @@ use super::batches::Batches;
 use super::cases::Cases;
 use super::chats::{Chats, SharedByCase};
 use super::events::Log;
+use super::jobs::Jobs;
+use super::notices::Notices;
 use super::precomputed::Precomputed;
 use super::sessions::Sessions;
 use super::spend::Ledger;
 use super::users::Users;
+use super::views::Views;
 
 /// A store in the memory of this process: it has every store ability, keeps sessions, chats and
 /// shared answers too, and forgets all at its end.
@@ -28,12 +31,15 @@ pub(super) struct State {
     pub(super) batches: Batches,
     pub(super) cases: Cases,
     pub(super) chats: Chats,
+    pub(super) jobs: Jobs,
     pub(super) ledger: Ledger,
     pub(super) log: Log,
+    pub(super) notices: Notices,
     pub(super) precomputed: Precomputed,
     pub(super) sessions: Sessions,
     pub(super) shared_answers: SharedByCase,
     pub(super) users: Users,
+    pub(super) views: Views,
 }
 
 impl MemoryStore {

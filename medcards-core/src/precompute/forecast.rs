@@ -549,6 +549,10 @@ impl LogReading {
                     EventBody::SettingsChanged { settings, .. } => {
                         self.remember(event.user_id, settings);
                     }
+                    EventBody::CasesCalibrated { .. }
+                    | EventBody::KeyCorrected { .. }
+                    | EventBody::OutageDeclared { .. }
+                    | EventBody::Unreadable { .. } => {}
                 }
             }
             page_read(forecast.answers());

@@ -1,0 +1,1 @@
+//! How able students are, and how hard cases: kept answer by answer.

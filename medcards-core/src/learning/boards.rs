@@ -1,0 +1,1 @@
+//! Boards and cohorts, kept in the store.

@@ -1,0 +1,1 @@
+//! How each version of a case is answered.

@@ -1,0 +1,1 @@
+//! The two-parameter logistic model of item response theory.

@@ -1,0 +1,1 @@
+//! Which case a student sees next, and why.

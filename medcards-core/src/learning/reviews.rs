@@ -1,0 +1,1 @@
+//! Spacing: when a student should see a case again.

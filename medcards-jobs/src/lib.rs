@@ -1,0 +1,1 @@
+//! Runs projections of the answer log, and jobs with outside effects.
