@@ -6,8 +6,11 @@ use jiff::Timestamp;
 
 use crate::Result;
 use crate::answer::{Answer, AnswerStore, NextCase, RecordedAnswer, UserStats};
-use crate::case::{Case, CaseContent, CaseFilter, CaseQuery, CaseStore, CaseVersion, Publication};
-use crate::event::{Event, EventLog, LogPosition, ReaderName};
+use crate::case::{
+    Case, CaseContent, CaseCorrection, CaseFilter, CaseQuery, CaseStore, CaseVersion,
+    KeyCorrection, Publication,
+};
+use crate::event::{Event, EventBody, EventLog, LogPosition, ReaderName};
 use crate::feedback::{
     Feedback, FeedbackKey, KeyPage, KeyPosition, PrecomputedStore, Review, ReviewState, Shared,
 };
@@ -17,7 +20,7 @@ use crate::spend::{
     Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow, SpendScope,
     SpendSum,
 };
-use crate::store::{Consistency, Page, PageCursor, PageLimit, ReadToken};
+use crate::store::{Consistency, Hint, Page, PageCursor, PageLimit, ReadToken};
 use crate::user::{User, UserSettings, UserStore};
 
 /// What the tokens of this store begin with.
@@ -203,19 +206,27 @@ impl AnswerStore for ReplicatedStore {
 
 /// Writes one impl whose methods call the same method of the copy that takes the writes.
 macro_rules! to_primary {
-    ($trait:ident { $(fn $method:ident($($name:ident: $type:ty),*) -> $output:ty;)* }) => {
+    ($trait:ident {
+        $(fn $method:ident($($name:ident: $type:ty),*) -> $output:ty;)*
+        $(hint $hint:ident;)?
+    }) => {
         #[deny(clippy::missing_trait_methods)]
         #[async_trait]
         impl $trait for ReplicatedStore {
             $(async fn $method(&self, $($name: $type),*) -> Result<$output> {
                 self.primary.$method($($name),*).await
             })*
+            $(fn $hint(&self) -> Hint {
+                self.primary.$hint()
+            })?
         }
     };
 }
 
 to_primary!(CaseStore {
     fn publish(contents: Vec<CaseContent>, now: Timestamp) -> Vec<Publication>;
+    fn correct_case(correction: CaseCorrection) -> Vec<KeyCorrection>;
+    fn list_corrections(after: u64, limit: usize) -> Vec<KeyCorrection>;
     fn find_case(case_id: CaseId, version: Option<CaseVersion>) -> Option<Arc<Case>>;
     fn list_cases(query: &CaseQuery) -> Page<Arc<Case>>;
 });
@@ -228,8 +239,11 @@ to_primary!(UserStore {
 
 to_primary!(EventLog {
     fn read_events(after: LogPosition, limit: usize) -> Vec<Event>;
+    fn append_events(bodies: Vec<EventBody>) -> ();
+    fn count_events(after: LogPosition) -> u64;
     fn find_cursor(reader: &ReaderName) -> LogPosition;
     fn move_cursor(reader: &ReaderName, from: LogPosition, to: LogPosition) -> ();
+    hint appended;
 });
 
 to_primary!(PrecomputedStore {

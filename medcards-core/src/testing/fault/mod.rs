@@ -1,3 +1,5 @@
+mod learning;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +14,14 @@ use crate::ai::{
 };
 use crate::answer::{Answer, AnswerStore, NextCase, RecordedAnswer, UserStats};
 use crate::cache::{Cache, CacheEntry, CacheHit};
-use crate::case::{Case, CaseContent, CaseFilter, CaseQuery, CaseStore, CaseVersion, Publication};
+use crate::case::{
+    Case, CaseContent, CaseCorrection, CaseFilter, CaseQuery, CaseStore, CaseVersion,
+    KeyCorrection, Publication,
+};
 use crate::chat::{
     ChatStore, ChatSummary, ChatTurn, SharedAnswer, SharedAnswers, TurnReply, TurnStart,
 };
-use crate::event::{Event, EventLog, LogPosition, ReaderName};
+use crate::event::{Event, EventBody, EventLog, LogPosition, ReaderName};
 use crate::feedback::{
     Feedback, FeedbackKey, KeyPage, KeyPosition, PrecomputedStore, Review, ReviewState, Shared,
 };
@@ -28,7 +33,7 @@ use crate::spend::{
     Price, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery, SpendRow, SpendScope,
     SpendSum,
 };
-use crate::store::{Consistency, Page, PageCursor, PageLimit};
+use crate::store::{Consistency, Hint, Page, PageCursor, PageLimit};
 use crate::user::{User, UserSettings, UserStore};
 use crate::{Error, ErrorKind, Result};
 
@@ -38,6 +43,8 @@ use crate::{Error, ErrorKind, Result};
 #[expect(missing_docs, reason = "each is the method of its name")]
 pub enum Operation {
     AddSpend,
+    AppendEvents,
+    BeginEdition,
     BeginTurn,
     CacheGet,
     CacheGetLocal,
@@ -45,45 +52,74 @@ pub enum Operation {
     CachePut,
     CacheRemove,
     CheckLimit,
+    ClaimJobs,
+    CommitView,
+    CorrectCase,
+    CountEvents,
     CreateSession,
+    DiscardJobs,
     EndLease,
     EndTurn,
+    EnqueueJobs,
     EnsureUser,
     FindAnswer,
     FindCase,
     FindCursor,
     FindFeedback,
+    FindRows,
     FindSummary,
     FindTurn,
     FindUser,
+    FindView,
     FollowLease,
     ForgetChat,
+    GiveUpLead,
+    HeartbeatJobs,
+    JobCounts,
+    LastNotice,
     ListAnswers,
+    ListAwards,
     ListCases,
+    ListCorrections,
+    ListDead,
     ListFeedback,
     ListKeys,
+    ListNotices,
     ListReviewed,
+    ListRows,
     ListSessions,
+    ListSetAside,
     ListSharedAnswers,
+    ListShelf,
     ListTurns,
+    ListViews,
     MoveCursor,
     NextCase,
+    NextDue,
     Publish,
     PushWords,
     PutFeedback,
     PutSharedAnswer,
     PutSummary,
     ReadEvents,
+    ReadNotices,
     RecordAnswer,
     RemoveSharedAnswer,
+    RequeueJobs,
     Reserve,
     ReviewFeedback,
     RevokeSession,
     RevokeSessions,
     Settle,
+    SettleJobs,
     SpendSums,
     SpendTotals,
     StreamReply,
+    SweepKeys,
+    SweepNotices,
+    SweepRows,
+    SwitchView,
+    TakeLead,
     TakeLease,
     TouchSession,
     UpdateSettings,
@@ -369,6 +405,16 @@ impl<T: CaseStore> CaseStore for Faulty<T> {
             .await
     }
 
+    async fn correct_case(&self, correction: CaseCorrection) -> Result<Vec<KeyCorrection>> {
+        let call = self.inner.correct_case(correction);
+        self.plan.apply(Operation::CorrectCase, call).await
+    }
+
+    async fn list_corrections(&self, after: u64, limit: usize) -> Result<Vec<KeyCorrection>> {
+        let call = self.inner.list_corrections(after, limit);
+        self.plan.apply(Operation::ListCorrections, call).await
+    }
+
     async fn find_case(
         &self,
         case_id: CaseId,
@@ -419,6 +465,20 @@ impl<T: EventLog> EventLog for Faulty<T> {
         self.plan
             .apply(Operation::ReadEvents, self.inner.read_events(after, limit))
             .await
+    }
+
+    async fn append_events(&self, bodies: Vec<EventBody>) -> Result<()> {
+        let call = self.inner.append_events(bodies);
+        self.plan.apply(Operation::AppendEvents, call).await
+    }
+
+    async fn count_events(&self, after: LogPosition) -> Result<u64> {
+        let call = self.inner.count_events(after);
+        self.plan.apply(Operation::CountEvents, call).await
+    }
+
+    fn appended(&self) -> Hint {
+        self.inner.appended()
     }
 
     async fn find_cursor(&self, reader: &ReaderName) -> Result<LogPosition> {
