@@ -22,8 +22,8 @@ const USERS_NAMED_MAX: usize = 100;
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
     parts: [PartSum; Part::ALL.len()],
-    /// Each user's row, then answers, events, and turns and summaries of chats, each in order, as one
-    /// hash.
+    /// Each user's row, then awards, answers, events, turns and summaries of chats, and jobs, each in
+    /// order, as one hash.
     users: HashMap<UserId, u128>,
     objections: Vec<Objection>,
     objection_count: u64,
@@ -35,7 +35,7 @@ pub struct Inventory {
 pub struct PartSum {
     /// How many.
     pub rows: u64,
-    /// All of them in one hash: for events in their order, for what has no order without.
+    /// All of them in one hash: for events and jobs in their order, for what has no order without.
     pub hash: u128,
 }
 
@@ -170,7 +170,7 @@ impl Inventory {
         let sum = &mut self.parts[part as usize];
         sum.rows += 1;
         sum.hash = match part {
-            Part::Events => chained(sum.hash, hash),
+            Part::Events | Part::Jobs => chained(sum.hash, hash),
             // Stores sort them in their own ways. Each is hashed again, so that the sum says more
             // than the rows do.
             _ => sum.hash.wrapping_add(xxh3_128(&hash.to_le_bytes())),

@@ -10,7 +10,10 @@
 //! A source must not change meanwhile. Its inventory has a [`Fingerprint`], under which the target
 //! keeps what it was given: the rest of a source that did change is refused.
 //!
-//! Views of the answer log are not carried: whoever keeps them projects the log again.
+//! Views of the answer log are not carried: the target builds them anew from the log. A view that is
+//! new announces nothing of what was there before it, so no student is told anything twice. What
+//! outlives views is carried: awards, and the jobs with their keys. Notices are not: they are of
+//! yesterday.
 
 mod inventory;
 mod json;
@@ -20,8 +23,8 @@ mod run;
 pub use inventory::{Differences, Fingerprint, Inventory, OBJECTIONS_MAX, Objection, PartSum};
 pub use json::{JsonSense, StoredJson};
 pub use row::{
-    CaseRow, CursorRow, EventRow, FeedbackRow, ReservationRow, Row, SpendDayRow, SpendScopeRow,
-    UserRow,
+    AwardRow, CaseRow, CursorRow, DeadJobRow, EventRow, FeedbackRow, JobKeyRow, JobRow,
+    ReservationRow, Row, SpendDayRow, SpendScopeRow, UserRow,
 };
 pub use run::{ROWS_PER_STEP, ROWS_PER_STEP_MAX, carry};
 
@@ -43,8 +46,12 @@ use crate::{Error, ErrorKind, Result};
 pub enum Part {
     /// All versions of all cases.
     Cases,
+    /// Which keys of which versions were wrong.
+    KeyCorrections,
     /// Users and their settings.
     Users,
+    /// The badges of users.
+    Awards,
     /// Feedback that was written before it is asked for, with its reviews.
     Feedback,
     /// What each day has spent and set aside.
@@ -67,13 +74,21 @@ pub enum Part {
     ChatSummaries,
     /// Answers of the coach that anyone may see.
     SharedAnswers,
+    /// What is to be done, and what somebody has begun to do.
+    Jobs,
+    /// What was given up.
+    DeadJobs,
+    /// What keeps jobs from being enqueued twice.
+    JobKeys,
 }
 
 impl Part {
     /// All parts, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::Cases,
+        Self::KeyCorrections,
         Self::Users,
+        Self::Awards,
         Self::Feedback,
         Self::SpendDays,
         Self::SpendScopes,
@@ -85,6 +100,9 @@ impl Part {
         Self::ChatTurns,
         Self::ChatSummaries,
         Self::SharedAnswers,
+        Self::Jobs,
+        Self::DeadJobs,
+        Self::JobKeys,
     ];
 
     /// The stable name, as stored.
@@ -92,7 +110,9 @@ impl Part {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cases => "cases",
+            Self::KeyCorrections => "key corrections",
             Self::Users => "users",
+            Self::Awards => "awards",
             Self::Feedback => "feedback",
             Self::SpendDays => "spend days",
             Self::SpendScopes => "spend scopes",
@@ -104,24 +124,35 @@ impl Part {
             Self::ChatTurns => "chat turns",
             Self::ChatSummaries => "chat summaries",
             Self::SharedAnswers => "shared answers",
+            Self::Jobs => "jobs",
+            Self::DeadJobs => "dead jobs",
+            Self::JobKeys => "job keys",
         }
     }
 
-    /// The most rows that are read or written at once: texts are longer than answers, and a case
-    /// costs the index of its words.
+    /// The most rows that are read or written at once: texts and payloads are longer than answers, and
+    /// a case costs the index of its words.
     #[must_use]
     pub fn rows_max(self) -> usize {
         match self {
             Self::Cases => 250,
-            Self::Feedback | Self::ChatTurns | Self::ChatSummaries | Self::SharedAnswers => 1_000,
-            Self::Users
+            Self::Feedback
+            | Self::ChatTurns
+            | Self::ChatSummaries
+            | Self::SharedAnswers
+            | Self::Jobs
+            | Self::DeadJobs => 1_000,
+            Self::KeyCorrections
+            | Self::Users
+            | Self::Awards
             | Self::SpendDays
             | Self::SpendScopes
             | Self::Reservations
             | Self::SpendTotals
             | Self::Answers
             | Self::Events
-            | Self::Cursors => ROWS_PER_STEP_MAX,
+            | Self::Cursors
+            | Self::JobKeys => ROWS_PER_STEP_MAX,
         }
     }
 }
@@ -246,8 +277,10 @@ pub trait TransferSource: Debug + Display + Send + Sync + 'static {
     /// The next rows of a part after a place, at most `limit`, always in the same order while
     /// nobody writes.
     ///
-    /// Answers, turns and summaries of chats come user by user, each user's by id; events in the order
-    /// of the log; everything that is kept, whether or not it could be written today.
+    /// Answers, turns and summaries of chats come user by user, each user's by id; awards user by user,
+    /// each user's by badge, as bytes are ordered; events in the order of the log; jobs in the order in
+    /// which they were enqueued, dead ones by id; everything that is kept, whether or not it could be
+    /// written today.
     ///
     /// # Errors
     /// Those of the storage. A row that cannot be read is named in the batch instead.

@@ -6,10 +6,11 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::{Part, StoredJson};
 use crate::answer::Answer;
-use crate::case::CaseVersion;
+use crate::case::{CaseVersion, KeyCorrection};
 use crate::chat::{ChatSummary, ChatTurn, SharedAnswer, TurnReply};
 use crate::feedback::{Feedback, FeedbackKey, KeyPosition, Shared};
-use crate::id::{CaseId, ReservationId, UserId};
+use crate::id::{CaseId, JobId, ReservationId, UserId};
+use crate::job::{DeadJob, JobKind, JobOrder};
 use crate::spend::{MicroDollars, Purpose, SpendRow, SpendScope};
 
 /// A row of some part.
@@ -21,6 +22,8 @@ use crate::spend::{MicroDollars, Purpose, SpendRow, SpendScope};
 pub enum Row {
     /// An answer.
     Answer(Answer),
+    /// A badge of a user.
+    Award(AwardRow),
     /// A version of a case.
     Case(CaseRow),
     /// The summary of a chat.
@@ -29,10 +32,18 @@ pub enum Row {
     ChatTurn(ChatTurn),
     /// How far a reader has come.
     Cursor(CursorRow),
+    /// A job that was given up.
+    DeadJob(DeadJobRow),
     /// An event.
     Event(EventRow),
     /// Feedback written before it is asked for.
     Feedback(FeedbackRow),
+    /// A job in the queue.
+    Job(JobRow),
+    /// What keeps a job from being enqueued twice.
+    JobKey(JobKeyRow),
+    /// The key of a version was wrong.
+    KeyCorrection(KeyCorrection),
     /// Money set aside.
     Reservation(ReservationRow),
     /// An answer of the coach that anyone may see.
@@ -182,18 +193,94 @@ pub struct CursorRow {
     pub events_read: u64,
 }
 
+/// A badge that a user has.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a row: every store writes all of it"
+)]
+pub struct AwardRow {
+    /// Who has it.
+    pub user_id: UserId,
+    /// The stable name of the badge.
+    pub badge: String,
+    /// Since when.
+    pub awarded_at: Timestamp,
+}
+
+/// A job in the queue, with whatever claims there were of it. Where it stands in the order of its user
+/// follows from its place among the others.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a row: every store writes all of it"
+)]
+pub struct JobRow {
+    /// Its id.
+    pub id: JobId,
+    /// What it does.
+    pub kind: JobKind,
+    /// What it needs to know.
+    pub payload: String,
+    /// Whom it is done for, if anybody.
+    pub user_id: Option<UserId>,
+    /// In which order.
+    pub order: JobOrder,
+    /// When it was enqueued.
+    pub enqueued_at: Timestamp,
+    /// When it is due, or the lease of its claim ends.
+    pub run_at: Timestamp,
+    /// How often it was claimed.
+    pub attempt: u32,
+}
+
+/// A job that was given up.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a row: every store writes all of it"
+)]
+pub struct DeadJobRow {
+    /// What is shown of it.
+    pub job: DeadJob,
+    /// In which order it is done if it is put back into the queue.
+    pub order: JobOrder,
+}
+
+/// A deduplication key, taken or free again.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a row: every store writes all of it"
+)]
+pub struct JobKeyRow {
+    /// The kind of its job.
+    pub kind: JobKind,
+    /// The key, together with the kind.
+    pub key: String,
+    /// The job that took it: it is taken while that is in the queue or dead.
+    pub job_id: JobId,
+    /// Until when it is taken anyway.
+    pub kept_until: Timestamp,
+}
+
 impl Row {
     /// The part it belongs to.
     #[must_use]
     pub fn part(&self) -> Part {
         match self {
             Self::Answer(_) => Part::Answers,
+            Self::Award(_) => Part::Awards,
             Self::Case(_) => Part::Cases,
             Self::ChatSummary(_) => Part::ChatSummaries,
             Self::ChatTurn(_) => Part::ChatTurns,
             Self::Cursor(_) => Part::Cursors,
+            Self::DeadJob(_) => Part::DeadJobs,
             Self::Event(_) => Part::Events,
             Self::Feedback(_) => Part::Feedback,
+            Self::Job(_) => Part::Jobs,
+            Self::JobKey(_) => Part::JobKeys,
+            Self::KeyCorrection(_) => Part::KeyCorrections,
             Self::Reservation(_) => Part::Reservations,
             Self::SharedAnswer(_) => Part::SharedAnswers,
             Self::SpendDay(_) => Part::SpendDays,
@@ -203,18 +290,24 @@ impl Row {
         }
     }
 
-    /// The user whose row it is: who is verified with it, and leaves with it.
+    /// The user whose row it is: who is verified with it, and leaves with it. No user for what is of
+    /// everyone.
     #[must_use]
     pub fn user_id(&self) -> Option<UserId> {
         match self {
             Self::Answer(answer) => Some(answer.user_id),
+            Self::Award(award) => Some(award.user_id),
             Self::ChatSummary(summary) => Some(summary.user_id),
             Self::ChatTurn(turn) => Some(turn.user_id),
-            Self::Event(event) => Some(event.user_id),
+            Self::DeadJob(dead) => dead.job.user_id,
+            Self::Event(event) => Some(event.user_id).filter(|id| *id != UserId::EVERYONE),
+            Self::Job(job) => job.user_id,
             Self::User(user) => Some(user.id),
             Self::Case(_)
             | Self::Cursor(_)
             | Self::Feedback(_)
+            | Self::JobKey(_)
+            | Self::KeyCorrection(_)
             | Self::Reservation(_)
             | Self::SharedAnswer(_)
             | Self::SpendDay(_)
@@ -228,6 +321,9 @@ impl Row {
     pub fn name(&self) -> String {
         match self {
             Self::Answer(answer) => format!("answer {} of user {}", answer.id, answer.user_id),
+            Self::Award(award) => {
+                format!("a badge of user {} of {}", award.user_id, award.awarded_at)
+            }
             Self::Case(case) => format!("version {} of case {}", case.version, case.case_id),
             Self::ChatSummary(summary) => format!(
                 "summary of the chat on answer {} of user {}",
@@ -235,10 +331,14 @@ impl Row {
             ),
             Self::ChatTurn(turn) => format!("turn {} of user {}", turn.id, turn.user_id),
             Self::Cursor(cursor) => format!("cursor of reader {}", cursor.reader),
+            Self::DeadJob(dead) => format!("dead job {}", dead.job.id),
             Self::Event(event) => {
                 format!("event of user {} of {}", event.user_id, event.recorded_at)
             }
             Self::Feedback(row) => format!("feedback {}", row.key),
+            Self::Job(job) => format!("job {}", job.id),
+            Self::JobKey(key) => format!("key of job {}", key.job_id),
+            Self::KeyCorrection(correction) => format!("key correction {}", correction.number),
             Self::Reservation(reservation) => format!("reservation {}", reservation.id),
             Self::SharedAnswer(answer) => format!("shared answer {}", answer.id),
             Self::SpendDay(day) => format!("sums of {}", day.day),
@@ -254,6 +354,14 @@ impl Row {
         let mut form = Form::default();
         match self {
             Self::Answer(answer) => form.answer(answer),
+            Self::Award(award) => {
+                let AwardRow {
+                    user_id,
+                    badge,
+                    awarded_at,
+                } = award;
+                form.id(user_id.as_bytes()).text(badge).instant(*awarded_at);
+            }
             Self::Case(case) => form.case(case),
             Self::ChatSummary(summary) => {
                 let ChatSummary {
@@ -273,6 +381,7 @@ impl Row {
                 } = cursor;
                 form.text(reader).number(*events_read);
             }
+            Self::DeadJob(dead) => form.dead_job(dead),
             Self::Event(event) => {
                 let EventRow {
                     user_id,
@@ -284,6 +393,18 @@ impl Row {
                 form.json(body).instant(*recorded_at);
             }
             Self::Feedback(row) => form.feedback(row),
+            Self::Job(job) => form.job(job),
+            Self::JobKey(key) => {
+                let JobKeyRow {
+                    kind,
+                    key,
+                    job_id,
+                    kept_until,
+                } = key;
+                form.text(kind.as_str()).text(key);
+                form.id(job_id.as_bytes()).instant(*kept_until);
+            }
+            Self::KeyCorrection(correction) => form.key_correction(correction),
             Self::Reservation(reservation) => {
                 let ReservationRow {
                     id,
@@ -409,6 +530,68 @@ impl Form {
         } = case;
         self.id(case_id.as_bytes()).number(version.get().into());
         self.instant(*published_at).json(content);
+    }
+
+    fn key_correction(&mut self, correction: &KeyCorrection) {
+        let KeyCorrection {
+            number,
+            case_id,
+            version,
+            right,
+            corrected_in,
+            corrected_at,
+        } = correction;
+        self.number(*number).id(case_id.as_bytes());
+        self.number(version.get().into());
+        self.number(right.bits().into());
+        self.number(corrected_in.get().into());
+        self.instant(*corrected_at);
+    }
+
+    fn job(&mut self, job: &JobRow) {
+        let JobRow {
+            id,
+            kind,
+            payload,
+            user_id,
+            order,
+            enqueued_at,
+            run_at,
+            attempt,
+        } = job;
+        self.id(id.as_bytes()).text(kind.as_str()).text(payload);
+        self.user(*user_id).order(*order);
+        self.instant(*enqueued_at).instant(*run_at);
+        self.number(u64::from(*attempt));
+    }
+
+    fn dead_job(&mut self, dead: &DeadJobRow) {
+        let DeadJobRow { job, order } = dead;
+        let DeadJob {
+            id,
+            kind,
+            payload,
+            user_id,
+            enqueued_at,
+            attempts,
+            died_at,
+            reason,
+        } = job;
+        self.id(id.as_bytes()).text(kind.as_str()).text(payload);
+        self.user(*user_id).order(*order);
+        self.instant(*enqueued_at).number(u64::from(*attempts));
+        self.instant(*died_at).text(reason);
+    }
+
+    fn user(&mut self, user_id: Option<UserId>) -> &mut Self {
+        self.bytes(user_id.as_ref().map_or(&[], |user| user.as_bytes()))
+    }
+
+    fn order(&mut self, order: JobOrder) -> &mut Self {
+        self.number(match order {
+            JobOrder::Any => 0,
+            JobOrder::OfUser => 1,
+        })
     }
 
     fn feedback(&mut self, row: &FeedbackRow) {
