@@ -2,6 +2,7 @@
 //! move into, both fresh and empty.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -12,17 +13,20 @@ use super::chats::WORDS;
 use super::steps::{WORKS, answers_of, at, changed, events_after, limit, walk};
 use crate::ErrorKind;
 use crate::ai::ModelId;
-use crate::case::{Case, CaseContent, CaseFilter, CaseQuery, CaseVersion};
+use crate::case::{Case, CaseContent, CaseCorrection, CaseFilter, CaseQuery, CaseVersion};
 use crate::chat::{
     ChatStore, ChatSummary, ChatTurn, SharedAnswer, SharedAnswers, TurnOrigin, TurnReply,
 };
 use crate::event::{Event, EventBody, LogPosition, ReaderName};
 use crate::feedback::{Feedback, FeedbackKey, Review, ReviewDecision, ReviewState, Tier};
 use crate::id::{AnswerId, ReservationId, SharedAnswerId, TurnId, UserId};
+use crate::job::{
+    ClaimedJob, Effects, Enqueued, JobKind, JobOutcome, JobQueue, NewJob, Settled, Settlement,
+};
 use crate::spend::{
     MicroDollars, Purpose, Reservation, SpendBudget, SpendQuery, SpendRow, SpendScope, settled_row,
 };
-use crate::store::Store;
+use crate::store::{Consistency, LearningStore, Store};
 use crate::testing::{
     SAMPLE_START, sample_answer, sample_case, sample_content, sample_feedback, sample_key,
     sample_user_id,
@@ -31,6 +35,7 @@ use crate::transfer::{
     Inventory, Part, Place, Stand, Step, TargetState, TransferSource, TransferTarget, carry,
 };
 use crate::user::{User, UserKind, UserSettings};
+use crate::view::{Committed, NewAward, Runner, ViewCommit, ViewStore};
 
 /// How many users a filled store has.
 const USERS: u32 = 40;
@@ -44,6 +49,12 @@ const AT_ONCE: usize = 256;
 /// How many turns all chats have together: three each.
 const CHAT_TURNS: u32 = 60;
 
+/// How many jobs were enqueued.
+const JOBS: u32 = 60;
+
+/// Their kinds.
+const JOB_KINDS: [&str; 2] = ["sample-call", "sample-tell"];
+
 /// Over how many seconds the answers lie: fourteen months.
 const SPAN_SECONDS: i64 = 425 * 86_400;
 
@@ -55,8 +66,9 @@ const READERS: [&str; 4] = ["at-start", "in-the-middle", "at-end", "never-seen"]
 
 /// Fills a store with everything that a deployment has: cases in several versions, users with and
 /// without settings, so many answers over fourteen months, reviewed feedback, spending, readers of the
-/// log at the start, in the middle and at the end, chats, and shared answers.
-pub async fn fill<S: Store + ChatStore + SharedAnswers>(store: &S, answers: u32) {
+/// log at the start, in the middle and at the end, chats, and shared answers; corrected keys, badges,
+/// and jobs that wait, are claimed, were given up or are done.
+pub async fn fill<S: Store + ChatStore + SharedAnswers + LearningStore>(store: &S, answers: u32) {
     let cases = fill_cases(store).await;
     for n in 0..USERS {
         // Some only ever answered: nobody made sure of them.
@@ -98,7 +110,10 @@ pub async fn fill<S: Store + ChatStore + SharedAnswers>(store: &S, answers: u32)
     fill_chats(store).await;
     fill_shared_answers(store).await;
     let count = answer_count + rounds;
+    let count = count + fill_corrections(store, &cases).await;
     let events = events_after(store, LogPosition::START, count, EVENTS_PER_READ).await;
+    fill_awards(store, events[0].position).await;
+    fill_jobs(store).await;
     let middle = events[count / 3].position;
     let end = events[count - 1].position;
     for (reader, to) in READERS.into_iter().zip([LogPosition::START, middle, end]) {
@@ -284,6 +299,176 @@ async fn fill_shared_answers(store: &dyn SharedAnswers) {
     }
 }
 
+/// Corrects the keys of one version of a case, and of two of another; returns how many events that
+/// makes.
+async fn fill_corrections(store: &dyn Store, cases: &[Arc<Case>]) -> usize {
+    let mut made = 0;
+    for (n, versions) in [(4, 1), (0, 2)] {
+        let found = store.find_case(cases[n as usize].id, None).await;
+        let current = found.expect(WORKS).expect("a published case is found");
+        let versions = (1..=versions).filter_map(CaseVersion::new);
+        let right = |version| (version, [2].into_iter().collect());
+        let correction = CaseCorrection {
+            case_id: current.id,
+            current: current.version,
+            content: changed(n, |record| record.answer_keys = vec!["C".to_owned()]),
+            versions: versions.map(right).collect(),
+            jobs: Vec::new(),
+            corrected_at: at(i64::from(n) + 1_000),
+        };
+        made += store.correct_case(correction).await.expect(WORKS).len();
+    }
+    made
+}
+
+/// Gives badges to some users, by an event of a view.
+async fn fill_awards<S: ViewStore>(store: &S, to: LogPosition) {
+    let view = ReaderName::new("sample-view").expect("the name is well formed");
+    let begun = store.begin_edition(&view, 1, 0, SAMPLE_START).await;
+    let edition = begun.expect(WORKS).next.expect("it was begun").number;
+    let runner = Runner::new(*sample_user_id(0).as_uuid());
+    let lease = Duration::from_secs(60);
+    let leads = store.take_lead(&view, runner, SAMPLE_START, lease).await;
+    assert!(leads.expect(WORKS));
+    let badges = ["first-answer", "Zebra", "été", "a", "B"];
+    let award = |n: u32| NewAward {
+        user_id: sample_user_id(n % 7),
+        badge: badges[n as usize % badges.len()].to_owned(),
+        at: at(100 - i64::from(n)),
+        job: None,
+    };
+    let commit = ViewCommit {
+        view,
+        edition,
+        runner,
+        from: LogPosition::START,
+        to,
+        rows: Vec::new(),
+        announced: Vec::new(),
+        awards: (0..20).map(award).collect(),
+        set_aside: Vec::new(),
+    };
+    let committed = store.commit(commit).await.expect(WORKS);
+    assert_eq!(committed, Committed::Done);
+}
+
+/// The `n`th job of a filled store, due at an instant of its own.
+fn job(n: u32) -> NewJob {
+    let kind = JOB_KINDS[n as usize % JOB_KINDS.len()];
+    let text = WORDS[n as usize % WORDS.len()];
+    let job = NewJob::new(kind_of_job(kind), text, at(n.into()));
+    let job = match n % 3 {
+        0 => job,
+        1 => job.for_user(sample_user_id(n % 4)),
+        _ => job.for_user(sample_user_id(n % 4)).in_order_of_user(),
+    };
+    match n % 4 {
+        0 => job.once(format!("key {n}"), Duration::from_secs(3_600)),
+        _ => job,
+    }
+}
+
+fn kind_of_job(kind: &str) -> JobKind {
+    JobKind::new(kind).expect("the name is well formed")
+}
+
+/// Jobs that wait, were begun once or twice, are to be tried again, are dead, and are done.
+async fn fill_jobs<S: JobQueue>(store: &S) {
+    let jobs = (0..JOBS).map(job).collect();
+    store.enqueue(jobs, SAMPLE_START).await.expect(WORKS);
+    let kinds = JOB_KINDS.map(kind_of_job);
+    for round in 0_u32..2 {
+        let now = at(1_000 * i64::from(round + 1));
+        let lease = Duration::from_secs(500);
+        let claimed = store.claim(&kinds, 20, now, lease).await.expect(WORKS);
+        let settle = |(n, job): (u32, &ClaimedJob)| {
+            let reason = "it did not work: \\N".to_owned();
+            let outcome = match n % 5 {
+                0 => JobOutcome::Done,
+                1 | 2 => JobOutcome::Dead { reason },
+                3 => JobOutcome::Retry {
+                    at: at(1_500 + i64::from(n)),
+                    reason,
+                },
+                _ => return None,
+            };
+            Some(Settlement {
+                claim: job.claim(),
+                outcome,
+                effects: Effects::default(),
+            })
+        };
+        let settlements: Vec<_> = (0..).zip(&claimed).filter_map(settle).collect();
+        assert!(settlements.len() > 10, "some jobs are due");
+        let settled = store.settle(settlements, at(2_000)).await.expect(WORKS);
+        assert!(settled.iter().all(|it| *it == Settled::Done));
+    }
+}
+
+/// Corrections and badges are the same, and so is what is to be done, which is done in the end.
+async fn assert_same_learning<S, T>(source: &S, target: &T)
+where
+    S: Store + LearningStore,
+    T: Store + LearningStore,
+{
+    let (one, other) = (
+        source.list_corrections(0, 100).await.expect(WORKS),
+        target.list_corrections(0, 100).await.expect(WORKS),
+    );
+    assert_eq!(one, other, "key corrections");
+    assert_eq!(one.len(), 3);
+    for user_id in (0..7).map(sample_user_id) {
+        let one = source.list_awards(user_id, &Consistency::Strong).await;
+        let other = target.list_awards(user_id, &Consistency::Strong).await;
+        let one = one.expect(WORKS);
+        assert_eq!(one, other.expect(WORKS), "badges of user {user_id}");
+        assert!(!one.is_empty());
+    }
+    let (one, other) = (
+        source.list_dead(None, 100).await.expect(WORKS),
+        target.list_dead(None, 100).await.expect(WORKS),
+    );
+    assert_eq!(one, other, "dead jobs");
+    let dead: Vec<_> = one.iter().map(|job| job.id).collect();
+    for rounds in 0.. {
+        let (one, other) = (done_jobs(source).await, done_jobs(target).await);
+        assert_eq!(one, other, "jobs of round {rounds}");
+        if one.is_empty() {
+            assert!(rounds > 1, "some jobs wait for others");
+            break;
+        }
+    }
+    let again: Vec<_> = (0..JOBS).map(job).collect();
+    let (one, other) = (
+        source.enqueue(again.clone(), at(3_000)).await.expect(WORKS),
+        target.enqueue(again, at(3_000)).await.expect(WORKS),
+    );
+    assert_eq!(one, other, "keys of jobs");
+    assert!(one.contains(&Enqueued::Known), "some keys are taken");
+    let (one, other) = (
+        source.requeue(&dead, at(3_000)).await.expect(WORKS),
+        target.requeue(&dead, at(3_000)).await.expect(WORKS),
+    );
+    assert_eq!(one, other, "dead jobs in the queue again");
+}
+
+/// Claims all jobs that can be claimed, ends them, and returns them by id.
+async fn done_jobs<S: JobQueue>(store: &S) -> Vec<ClaimedJob> {
+    let (kinds, now) = (JOB_KINDS.map(kind_of_job), at(1_000_000));
+    let lease = Duration::from_secs(60);
+    let claimed = store.claim(&kinds, 100, now, lease).await;
+    let mut claimed = claimed.expect(WORKS);
+    let done = |job: &ClaimedJob| Settlement {
+        claim: job.claim(),
+        outcome: JobOutcome::Done,
+        effects: Effects::default(),
+    };
+    let settled = store.settle(claimed.iter().map(done).collect(), now).await;
+    assert!(settled.expect(WORKS).iter().all(|it| *it == Settled::Done));
+    claimed.sort_by_key(|job| job.id);
+    claimed
+}
+
 async fn assert_same_chats<S, T>(source: &S, target: &T)
 where
     S: ChatStore + SharedAnswers,
@@ -318,11 +503,12 @@ async fn turns_of(store: &dyn ChatStore, user_id: UserId, answer_id: AnswerId) -
     .await
 }
 
-/// Compares two filled stores through the abilities that callers have.
+/// Compares two filled stores through the abilities that callers have. It does the jobs of both, so it
+/// comes last.
 pub async fn assert_same<S, T>(source: &S, target: &T)
 where
-    S: Store + ChatStore + SharedAnswers,
-    T: Store + ChatStore + SharedAnswers,
+    S: Store + ChatStore + SharedAnswers + LearningStore,
+    T: Store + ChatStore + SharedAnswers + LearningStore,
 {
     assert_same_chats(source, target).await;
     assert_same_cases(source, target).await;
@@ -353,6 +539,7 @@ where
     }
     assert_same_sums(source, target).await;
     assert_same_log(source, target).await;
+    assert_same_learning(source, target).await;
 }
 
 async fn assert_same_sums(source: &dyn Store, target: &dyn Store) {
@@ -448,8 +635,8 @@ fn named(reader: &str) -> ReaderName {
 /// Everything comes over as it was, and moving again changes nothing.
 pub async fn everything_is_carried_once<S, T>(source: &S, target: &T)
 where
-    S: Store + ChatStore + SharedAnswers + TransferSource,
-    T: Store + ChatStore + SharedAnswers + TransferTarget,
+    S: Store + ChatStore + SharedAnswers + LearningStore + TransferSource,
+    T: Store + ChatStore + SharedAnswers + LearningStore + TransferTarget,
 {
     fill(source, 600).await;
     let inventory = inventory_of(source).await;
@@ -477,8 +664,8 @@ where
 /// A move that is dropped anywhere goes on behind its last step, and no row is there twice.
 pub async fn a_move_goes_on_where_it_was_dropped<S, T>(source: &S, target: &T)
 where
-    S: Store + ChatStore + SharedAnswers + TransferSource,
-    T: Store + ChatStore + SharedAnswers + TransferTarget,
+    S: Store + ChatStore + SharedAnswers + LearningStore + TransferSource,
+    T: Store + ChatStore + SharedAnswers + LearningStore + TransferTarget,
 {
     fill(source, 300).await;
     let inventory = inventory_of(source).await;
@@ -514,8 +701,8 @@ where
 /// Two movers at once do not write a step twice: one of them is refused.
 pub async fn a_step_is_written_once<S, T>(source: &S, target: &T)
 where
-    S: Store + ChatStore + SharedAnswers + TransferSource,
-    T: Store + ChatStore + SharedAnswers + TransferTarget,
+    S: Store + ChatStore + SharedAnswers + LearningStore + TransferSource,
+    T: Store + ChatStore + SharedAnswers + LearningStore + TransferTarget,
 {
     fill(source, 40).await;
     let inventory = inventory_of(source).await;
@@ -550,8 +737,8 @@ where
 /// The rest of a source that changed since is refused, and so is data of the target's own.
 pub async fn what_does_not_belong_together_is_refused<S, T>(source: &S, target: &T, other: &T)
 where
-    S: Store + ChatStore + SharedAnswers + TransferSource,
-    T: Store + ChatStore + SharedAnswers + TransferTarget,
+    S: Store + ChatStore + SharedAnswers + LearningStore + TransferSource,
+    T: Store + ChatStore + SharedAnswers + LearningStore + TransferTarget,
 {
     fill(source, 40).await;
     let before = inventory_of(source).await;
@@ -578,4 +765,18 @@ where
 async fn inventory_of<S: TransferSource>(store: &S) -> Inventory {
     let inventory = Inventory::take(store, |_| None, |_, _| {}).await;
     inventory.expect(WORKS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryStore;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_copy_of_a_filled_store_is_found_the_same() {
+        let store = MemoryStore::new();
+        fill(&store, 100).await;
+        let copy = store.copied();
+        assert_same(&store, &copy).await;
+    }
 }
