@@ -3,6 +3,9 @@
 //!
 //! Each is a [projection](crate::view::Projection) of the answer log, and so a pure function of it.
 
+mod case_set;
+mod histogram;
+
 pub mod ability;
 pub mod boards;
 pub mod case_stats;
@@ -11,3 +14,16 @@ pub mod irt;
 pub mod next;
 pub mod reviews;
 pub mod user_stats;
+
+pub use case_set::CaseSet;
+pub use histogram::Histogram;
+
+use crate::view::ViewName;
+
+/// The name of a view that is written out in the program.
+///
+/// # Panics
+/// If it is none: no test that makes the view passes.
+fn view_name(name: &'static str) -> ViewName {
+    ViewName::new(name).expect("a view has a name of lower-case letters and hyphens")
+}

@@ -8,6 +8,8 @@ mod coach;
 mod conformance;
 // The doubles that other tests rely on.
 mod doubles;
+// What is derived from answers.
+mod learning;
 // Boards that are fed from a log.
 mod leaderboards;
 // What the backends in memory promise besides.
