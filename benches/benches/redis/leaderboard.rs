@@ -8,7 +8,7 @@ use medcards_cache::RedisLeaderboards;
 use medcards_core::UserId;
 use medcards_core::event::LogPosition;
 use medcards_core::leaderboard::{
-    Applied, Batch, Board, GAINS_PER_BATCH_MAX, Gain, Leaderboards, Period, Week,
+    Applied, Batch, Board, FedLeaderboards, GAINS_PER_BATCH_MAX, Gain, Leaderboards, Period, Week,
 };
 use medcards_core::testing::SAMPLE_START;
 use redis::aio::MultiplexedConnection;
@@ -73,7 +73,7 @@ fn points(n: u64) -> u64 {
 }
 
 async fn fill(boards: &RedisLeaderboards, members: u64) {
-    let progress = boards.begin_rebuild().await.expect("the server answers");
+    let progress = boards.begin_rebuild(0).await.expect("the server answers");
     let edition = progress.next.expect("it was begun").edition;
     let week = Week::of(SAMPLE_START);
     let each_point = (0..members).flat_map(|n| (0..points(n)).map(move |_| n));

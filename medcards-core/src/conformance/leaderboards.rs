@@ -1,4 +1,4 @@
-//! Checks of [`Leaderboards`].
+//! Checks of [`FedLeaderboards`].
 //!
 //! They go by the machine's clock, which a remote backend does too. Boards in memory need some ten
 //! thousand places.
@@ -10,7 +10,7 @@ use super::steps::{WORKS, all_at_once};
 use crate::event::LogPosition;
 use crate::id::UserId;
 use crate::leaderboard::{
-    Applied, Batch, Board, COHORT_SIZE, Edition, GAINS_PER_BATCH_MAX, Gain, Leaderboards,
+    Applied, Batch, Board, COHORT_SIZE, Edition, FedLeaderboards, GAINS_PER_BATCH_MAX, Gain,
     Neighbourhood, Period, Progress, STANDINGS_MAX, SpecialtyName, Standing, Week,
 };
 use crate::testing::sample_user_id;
@@ -56,7 +56,12 @@ fn gains_in_order(users: impl IntoIterator<Item = u32>) -> Vec<Gain> {
 }
 
 /// Applies gains to an edition that stands at `from`.
-async fn apply(boards: &dyn Leaderboards, edition: Edition, mut from: LogPosition, gains: &[Gain]) {
+async fn apply(
+    boards: &dyn FedLeaderboards,
+    edition: Edition,
+    mut from: LogPosition,
+    gains: &[Gain],
+) {
     for gains in gains.chunks(GAINS_PER_BATCH_MAX) {
         let to = gains.last().map_or(from, |last| last.position);
         let batch = Batch { from, to, gains };
@@ -72,15 +77,15 @@ fn end_of(gains: &[Gain]) -> LogPosition {
         .map_or(LogPosition::START, |last| last.position)
 }
 
-async fn begin(boards: &dyn Leaderboards) -> Edition {
-    let progress = boards.begin_rebuild().await.expect(WORKS);
+async fn begin(boards: &dyn FedLeaderboards) -> Edition {
+    let progress = boards.begin_rebuild(0).await.expect(WORKS);
     let next = progress.next.expect("a rebuild was begun");
     assert!(next.is_whole, "{progress:?}");
     next.edition
 }
 
 /// Builds an edition of these gains, and makes it the current one.
-async fn build(boards: &dyn Leaderboards, gains: &[Gain]) -> Edition {
+async fn build(boards: &dyn FedLeaderboards, gains: &[Gain]) -> Edition {
     let edition = begin(boards).await;
     apply(boards, edition, LogPosition::START, gains).await;
     let switched = boards.switch(edition, end_of(gains)).await.expect(WORKS);
@@ -104,7 +109,7 @@ fn expected<const N: usize>(standings: [(u32, u64, u64); N]) -> Vec<(UserId, u64
     standings.into_iter().map(expected).collect()
 }
 
-async fn top(boards: &dyn Leaderboards, board: &Board) -> Vec<(UserId, u64, u64)> {
+async fn top(boards: &dyn FedLeaderboards, board: &Board) -> Vec<(UserId, u64, u64)> {
     plain(
         &boards
             .top(board, STANDINGS_MAX)
@@ -114,14 +119,14 @@ async fn top(boards: &dyn Leaderboards, board: &Board) -> Vec<(UserId, u64, u64)
     )
 }
 
-async fn standing(boards: &dyn Leaderboards, n: u32, neighbours: usize) -> Neighbourhood {
+async fn standing(boards: &dyn FedLeaderboards, n: u32, neighbours: usize) -> Neighbourhood {
     let (board, user_id) = (all_time(), sample_user_id(n));
     let standing = boards.standing(&board, user_id, neighbours).await;
     standing.expect(WORKS)
 }
 
 /// Points count on the boards that they belong to, and on no other.
-pub async fn points_count_on_the_boards_they_belong_to(boards: Arc<dyn Leaderboards>) {
+pub async fn points_count_on_the_boards_they_belong_to(boards: Arc<dyn FedLeaderboards>) {
     let (this, last) = (weeks_ago(0), weeks_ago(1));
     let gains = [
         gain(1, 1, this, Some("Cardiology")),
@@ -155,7 +160,7 @@ pub async fn points_count_on_the_boards_they_belong_to(boards: Arc<dyn Leaderboa
 }
 
 /// What nobody gained a point on is empty, and so is everything before the first edition.
-pub async fn what_nobody_is_on_is_empty(boards: Arc<dyn Leaderboards>) {
+pub async fn what_nobody_is_on_is_empty(boards: Arc<dyn FedLeaderboards>) {
     let nobody = async |board: &Board, n| {
         let top = boards.top(board, 10).await.expect(WORKS);
         assert_eq!((top.standings, top.members), (vec![], 0), "{board}");
@@ -181,7 +186,7 @@ pub async fn what_nobody_is_on_is_empty(boards: Arc<dyn Leaderboards>) {
 }
 
 /// Equal points share a rank, are shown in order of id, and leave out the ranks they share.
-pub async fn equal_points_share_a_rank(boards: Arc<dyn Leaderboards>) {
+pub async fn equal_points_share_a_rank(boards: Arc<dyn FedLeaderboards>) {
     // In an order that is neither that of the ids nor its reverse.
     build(&*boards, &gains_in_order([4, 2, 5, 3, 1, 5, 4, 2, 5])).await;
     let ranks = expected([(5, 1, 3), (2, 2, 2), (4, 2, 2), (1, 4, 1), (3, 4, 1)]);
@@ -193,7 +198,7 @@ pub async fn equal_points_share_a_rank(boards: Arc<dyn Leaderboards>) {
 }
 
 /// A top has as many as were asked for, and says how many there are.
-pub async fn a_top_has_as_many_as_were_asked_for(boards: Arc<dyn Leaderboards>) {
+pub async fn a_top_has_as_many_as_were_asked_for(boards: Arc<dyn FedLeaderboards>) {
     let users = 2 * STANDINGS_MAX as u32;
     build(&*boards, &gains_in_order(0..users)).await;
     for limit in [0, 1, 7, STANDINGS_MAX, STANDINGS_MAX + 1, usize::MAX] {
@@ -209,7 +214,7 @@ pub async fn a_top_has_as_many_as_were_asked_for(boards: Arc<dyn Leaderboards>) 
 }
 
 /// Neighbours are those right above and below, with their own ranks, also at both ends.
-pub async fn neighbours_are_those_next_to_me(boards: Arc<dyn Leaderboards>) {
+pub async fn neighbours_are_those_next_to_me(boards: Arc<dyn FedLeaderboards>) {
     // User n has so many points: 1: 4, 2: 2, 3: 3, 4: 2, 5: 2, 6: 1.
     let gains = gains_in_order([1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 1, 3, 1]);
     build(&*boards, &gains).await;
@@ -237,7 +242,7 @@ pub async fn neighbours_are_those_next_to_me(boards: Arc<dyn Leaderboards>) {
 }
 
 /// A batch that is applied again, or does not begin where the boards stand, changes nothing.
-pub async fn a_batch_counts_once(boards: Arc<dyn Leaderboards>) {
+pub async fn a_batch_counts_once(boards: Arc<dyn FedLeaderboards>) {
     let gains = gains_in_order([1, 2, 1]);
     let edition = build(&*boards, &gains[..2]).await;
     let stands = place(2);
@@ -258,7 +263,7 @@ pub async fn a_batch_counts_once(boards: Arc<dyn Leaderboards>) {
 }
 
 /// Many that apply the same part of the log at once count it once, and learn who was faster.
-pub async fn a_batch_applied_by_many_at_once_counts_once(boards: Arc<dyn Leaderboards>) {
+pub async fn a_batch_applied_by_many_at_once_counts_once(boards: Arc<dyn FedLeaderboards>) {
     let edition = begin(&*boards).await;
     let gains = Arc::new(gains_in_order((0..60).map(|n| n % 6)));
     let feed = |_| {
@@ -288,7 +293,7 @@ pub async fn a_batch_applied_by_many_at_once_counts_once(boards: Arc<dyn Leaderb
 }
 
 /// A part of the log without a gain moves the place all the same.
-pub async fn a_part_without_gains_moves_the_place(boards: Arc<dyn Leaderboards>) {
+pub async fn a_part_without_gains_moves_the_place(boards: Arc<dyn FedLeaderboards>) {
     let edition = build(&*boards, &[]).await;
     let batch = Batch {
         from: LogPosition::START,
@@ -305,7 +310,7 @@ pub async fn a_part_without_gains_moves_the_place(boards: Arc<dyn Leaderboards>)
 }
 
 /// More gains than a batch may have, and a way back, are refused and change nothing.
-pub async fn batches_that_nobody_may_apply_are_refused(boards: Arc<dyn Leaderboards>) {
+pub async fn batches_that_nobody_may_apply_are_refused(boards: Arc<dyn FedLeaderboards>) {
     let most = GAINS_PER_BATCH_MAX as u32;
     let gains = gains_in_order(0..=most);
     let edition = build(&*boards, &gains[..1]).await;
@@ -335,7 +340,7 @@ pub async fn batches_that_nobody_may_apply_are_refused(boards: Arc<dyn Leaderboa
 }
 
 /// Cohorts fill in the order in which users gain their first point of a week.
-pub async fn cohorts_fill_in_the_order_of_the_log(boards: Arc<dyn Leaderboards>) {
+pub async fn cohorts_fill_in_the_order_of_the_log(boards: Arc<dyn FedLeaderboards>) {
     let size = COHORT_SIZE as u32;
     let (this, last) = (weeks_ago(0), weeks_ago(1));
     // Those of last week come in the reverse order. User 0 answers often, and is one member.
@@ -371,7 +376,7 @@ pub async fn cohorts_fill_in_the_order_of_the_log(boards: Arc<dyn Leaderboards>)
 }
 
 /// A rebuild is not seen before it is switched in, and then the old boards are gone.
-pub async fn a_rebuild_is_not_seen_before_it_is_switched_in(boards: Arc<dyn Leaderboards>) {
+pub async fn a_rebuild_is_not_seen_before_it_is_switched_in(boards: Arc<dyn FedLeaderboards>) {
     let (old, new) = (gains_in_order([1, 1, 2]), gains_in_order([3, 1]));
     let first = build(&*boards, &old).await;
     let before = expected([(1, 1, 2), (2, 2, 1)]);
@@ -399,7 +404,7 @@ pub async fn a_rebuild_is_not_seen_before_it_is_switched_in(boards: Arc<dyn Lead
 
 /// The current boards take gains while others are built, and an edition that was dropped takes
 /// none.
-pub async fn what_was_switched_out_takes_no_more(boards: Arc<dyn Leaderboards>) {
+pub async fn what_was_switched_out_takes_no_more(boards: Arc<dyn FedLeaderboards>) {
     let gains = gains_in_order([1, 1, 1]);
     let first = build(&*boards, &gains[..1]).await;
     let second = begin(&*boards).await;
@@ -420,7 +425,7 @@ pub async fn what_was_switched_out_takes_no_more(boards: Arc<dyn Leaderboards>) 
 }
 
 /// A rebuild that many begin at once, or that is under way, is one.
-pub async fn a_rebuild_begun_by_many_is_one(boards: Arc<dyn Leaderboards>) {
+pub async fn a_rebuild_begun_by_many_is_one(boards: Arc<dyn FedLeaderboards>) {
     for round in 0..5 {
         let begin_one = |_| {
             let boards = Arc::clone(&boards);
@@ -439,8 +444,40 @@ pub async fn a_rebuild_begun_by_many_is_one(boards: Arc<dyn Leaderboards>) {
     }
 }
 
+/// A rebuild knows of as many corrections of keys as were asked for, or more; one of fewer is given up.
+pub async fn a_rebuild_knows_of_the_corrections_asked_for(boards: Arc<dyn FedLeaderboards>) {
+    let begin = async |corrections| {
+        let progress = boards.begin_rebuild(corrections).await.expect(WORKS);
+        progress.next.expect("a rebuild was begun")
+    };
+    let (none, two) = (begin(0).await, begin(2).await);
+    assert_eq!((none.corrections, two.corrections), (0, 2));
+    assert_ne!(none.edition, two.edition);
+    let gains = gains_in_order([1]);
+    let batch = Batch {
+        from: LogPosition::START,
+        to: place(1),
+        gains: &gains,
+    };
+    let applied = boards.apply(none.edition, &batch).await.expect(WORKS);
+    assert_eq!(applied, Applied::Gone);
+    apply(&*boards, two.edition, LogPosition::START, &gains).await;
+    for fewer in [0, 1, 2] {
+        let again = begin(fewer).await;
+        assert_eq!((again.edition, again.position), (two.edition, place(1)));
+    }
+    assert!(boards.switch(two.edition, place(1)).await.expect(WORKS));
+    let current = boards.progress().await.expect(WORKS).current;
+    assert_eq!(current.expect("it was switched in").corrections, 2);
+    // Whoever asks without a store to ask loses none of them.
+    boards.rebuild().await.expect(WORKS);
+    let next = boards.progress().await.expect(WORKS).next;
+    assert_eq!(next.expect("it was begun").corrections, 2);
+    assert_eq!(begin(3).await.corrections, 3);
+}
+
 /// A week that is over counts what comes late, until it is not kept any more.
-pub async fn a_week_long_over_counts_for_all_time_alone(boards: Arc<dyn Leaderboards>) {
+pub async fn a_week_long_over_counts_for_all_time_alone(boards: Arc<dyn FedLeaderboards>) {
     let (over, long_over) = (weeks_ago(1), weeks_ago(9));
     let gains = [
         gain(1, 1, weeks_ago(0), None),
@@ -459,7 +496,7 @@ pub async fn a_week_long_over_counts_for_all_time_alone(boards: Arc<dyn Leaderbo
 }
 
 /// Answers say up to where they count, and are complete once the first build is switched in.
-pub async fn answers_say_what_they_take_into_account(boards: Arc<dyn Leaderboards>) {
+pub async fn answers_say_what_they_take_into_account(boards: Arc<dyn FedLeaderboards>) {
     let gains = gains_in_order([1, 2, 3]);
     let check = async |position, is_complete| {
         let top = boards.top(&all_time(), 1).await.expect(WORKS);
@@ -484,7 +521,7 @@ pub async fn answers_say_what_they_take_into_account(boards: Arc<dyn Leaderboard
 }
 
 /// Boards of many users agree with counting by hand.
-pub async fn boards_agree_with_counting_by_hand(boards: Arc<dyn Leaderboards>) {
+pub async fn boards_agree_with_counting_by_hand(boards: Arc<dyn FedLeaderboards>) {
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut random = |below: u64| {
         // An LCG, of whose bits the upper ones are good: the same numbers each time.

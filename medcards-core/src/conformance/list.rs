@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 
 use crate::cache::Cache;
 use crate::chat::{ChatStore, SharedAnswers};
-use crate::leaderboard::Leaderboards;
+use crate::leaderboard::FedLeaderboards;
 use crate::lease::FeedbackLeases;
 use crate::limit::RateLimiter;
 use crate::precompute::BatchStore;
@@ -47,7 +47,7 @@ pub const LEDGER_CHECKS: &[Check<Arc<dyn SpendLedger>>] =
     crate::__ledger_checks!([crate::__check_table] []);
 
 /// All checks of leaderboards.
-pub const LEADERBOARD_CHECKS: &[Check<Arc<dyn Leaderboards>>] =
+pub const LEADERBOARD_CHECKS: &[Check<Arc<dyn FedLeaderboards>>] =
     crate::__leaderboard_checks!([crate::__check_table] []);
 
 /// All checks of a store of sessions.
@@ -162,7 +162,7 @@ macro_rules! ledger_conformance {
 macro_rules! leaderboard_conformance {
     ($make:path) => {
         async fn conformance_backend() -> (
-            impl $crate::leaderboard::Leaderboards,
+            impl $crate::leaderboard::FedLeaderboards,
             impl ::core::marker::Sized,
         ) {
             $make().await
@@ -555,6 +555,7 @@ macro_rules! __leaderboard_checks {
                 a_rebuild_is_not_seen_before_it_is_switched_in
                 what_was_switched_out_takes_no_more
                 a_rebuild_begun_by_many_is_one
+                a_rebuild_knows_of_the_corrections_asked_for
                 a_week_long_over_counts_for_all_time_alone
                 answers_say_what_they_take_into_account
                 boards_agree_with_counting_by_hand

@@ -1,24 +1,22 @@
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
 use super::gain::batches;
-use super::{
-    Applied, Edition, EditionProgress, Gain, Leaderboards, Progress, SpecialtyName, gains_of,
-};
-use crate::case::{CaseStore, CaseVersion};
+use super::{Applied, Edition, EditionProgress, FedLeaderboards, Gain, Progress, gains_of};
+use crate::case::{CORRECTIONS_PER_READ_MAX, CaseStore, CaseVersion, KeyCorrection};
 use crate::event::{EVENTS_PER_READ_MAX, Event, EventBody, EventLog, LogPosition};
 use crate::id::CaseId;
 use crate::store::Store;
+use crate::view::{CaseFact, Facts};
 use crate::{Error, ErrorKind, Result};
 
-/// How many versions of cases have their specialty remembered, at about 100 bytes each. A version
-/// never changes, so that a forgotten one costs a read.
-const REMEMBERED_SPECIALTIES_MAX: usize = 50_000;
+/// How many versions of cases are remembered, at about 150 bytes each. A version never changes, so
+/// that a forgotten one costs a read.
+const REMEMBERED_CASES_MAX: usize = 50_000;
 
 /// The shortest wait before boards that were lost again are built again; doubled each time.
 const REBUILD_WAIT_MIN: Duration = Duration::from_secs(1);
@@ -33,8 +31,10 @@ const REBUILD_WAIT_MAX: Duration = Duration::from_secs(300);
 /// It remembers nothing of how far it has come: the boards say so.
 pub struct BoardFeed {
     store: Arc<dyn Store>,
-    boards: Arc<dyn Leaderboards>,
-    specialties: Cache<(CaseId, CaseVersion), Option<SpecialtyName>>,
+    boards: Arc<dyn FedLeaderboards>,
+    cases: Cache<(CaseId, CaseVersion), CaseFact>,
+    /// All that were read so far, in the order of their numbers.
+    corrections: Mutex<Vec<KeyCorrection>>,
     losses: Mutex<Losses>,
 }
 
@@ -79,23 +79,37 @@ struct Carried {
 impl BoardFeed {
     /// Carries the log of this store to these boards.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, boards: Arc<dyn Leaderboards>) -> Self {
+    pub fn new(store: Arc<dyn Store>, boards: Arc<dyn FedLeaderboards>) -> Self {
         Self {
             store,
             boards,
-            specialties: Cache::new(REMEMBERED_SPECIALTIES_MAX),
+            cases: Cache::new(REMEMBERED_CASES_MAX),
+            corrections: Mutex::default(),
             losses: Mutex::default(),
         }
     }
 
     /// The boards that are fed.
     #[must_use]
-    pub fn boards(&self) -> &Arc<dyn Leaderboards> {
+    pub fn boards(&self) -> &Arc<dyn FedLeaderboards> {
         &self.boards
     }
 
+    /// Makes sure that a next edition is being filled that knows of all corrections of keys.
+    ///
+    /// # Errors
+    /// Those of the store and of the boards.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves it begun or not.
+    pub async fn begin_rebuild(&self) -> Result<Progress> {
+        let corrections = self.learn_corrections().await?;
+        self.boards.begin_rebuild(corrections).await
+    }
+
     /// Carries at most [`EVENTS_PER_READ_MAX`] events to each edition. Begins a rebuild if there is
-    /// no whole current edition, and switches the next one in when it has caught up.
+    /// no whole current edition, or the key of a case was corrected since it was begun, and switches
+    /// the next one in when it has caught up.
     ///
     /// Boards that are lost again and again are built again after longer and longer waits, of at most
     /// five minutes.
@@ -110,7 +124,7 @@ impl BoardFeed {
         self.step_from(progress).await
     }
 
-    /// The same after [`verify`](Leaderboards::verify).
+    /// The same after [`verify`](FedLeaderboards::verify).
     ///
     /// # Errors
     /// As for [`step`](Self::step).
@@ -123,13 +137,18 @@ impl BoardFeed {
     }
 
     async fn step_from(&self, mut progress: Progress) -> Result<FeedStep> {
+        // After the progress, so that no edition knows of more.
+        let corrections = self.learn_corrections().await?;
         let mut step = FeedStep::default();
         let whole = |edition: Option<EditionProgress>| edition.filter(|progress| progress.is_whole);
+        let is_behind = |edition: &EditionProgress| edition.corrections < corrections;
         let is_served = whole(progress.current).is_some();
-        let is_filled = whole(progress.next).is_some();
-        let is_lost = !is_filled && (!is_served || progress.next.is_some());
-        if is_lost && self.losses().may_begin(Instant::now()) {
-            progress = self.boards.begin_rebuild().await?;
+        let is_filled = whole(progress.next).is_some_and(|next| !is_behind(&next));
+        let both = [whole(progress.current), whole(progress.next)];
+        let is_outdated = !is_filled && both.iter().flatten().any(is_behind);
+        let is_lost = !is_outdated && !is_filled && (!is_served || progress.next.is_some());
+        if is_outdated || (is_lost && self.losses().may_begin(Instant::now())) {
+            progress = self.boards.begin_rebuild(corrections).await?;
             step.began_rebuild = true;
         }
         let mut is_caught_up = true;
@@ -153,7 +172,7 @@ impl BoardFeed {
         Ok(step)
     }
 
-    fn losses(&self) -> std::sync::MutexGuard<'_, Losses> {
+    fn losses(&self) -> MutexGuard<'_, Losses> {
         self.losses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -167,10 +186,8 @@ impl BoardFeed {
                 counts_all: true,
             });
         };
-        let specialties = self.specialties_of(&events).await?;
-        let gains = gains_of(&events, |case_id, version| {
-            specialties.get(&(case_id, version)).cloned().flatten()
-        });
+        let facts = self.facts_of(&events, edition.corrections).await?;
+        let gains = gains_of(&events, &facts);
         let counts = match self.apply(edition.edition, from, last, &gains).await? {
             Applied::Done => {
                 step.events += events.len() as u64;
@@ -211,29 +228,51 @@ impl BoardFeed {
         Ok(Applied::Done)
     }
 
-    /// The specialties of the cases that were answered right, each read once.
-    async fn specialties_of(
-        &self,
-        events: &[Event],
-    ) -> Result<HashMap<(CaseId, CaseVersion), Option<SpecialtyName>>> {
-        let mut specialties = HashMap::new();
+    /// Reads the corrections that were made meanwhile, and says how many there are.
+    async fn learn_corrections(&self) -> Result<u64> {
+        loop {
+            let last = self.corrections().last().map_or(0, |it| it.number);
+            let limit = CORRECTIONS_PER_READ_MAX;
+            let new = self.store.list_corrections(last, limit).await?;
+            if new.is_empty() {
+                return Ok(last);
+            }
+            let mut known = self.corrections();
+            // Another step may have read them too.
+            let last = known.last().map_or(0, |it| it.number);
+            known.extend(new.into_iter().filter(|it| it.number > last));
+        }
+    }
+
+    fn corrections(&self) -> MutexGuard<'_, Vec<KeyCorrection>> {
+        let corrections = self.corrections.lock();
+        corrections.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be known about events, with the first so many corrections: the cases of answers that
+    /// are right by them.
+    async fn facts_of(&self, events: &[Event], corrections: u64) -> Result<Facts> {
+        let mut facts = {
+            let known = self.corrections();
+            let first = known.iter().take_while(|it| it.number <= corrections);
+            Facts::new(first)
+        };
         for event in events {
             let EventBody::AnswerRecorded { answer } = &event.body else {
                 continue;
             };
-            let key = (answer.case_id, answer.case_version);
-            if answer.is_correct && !specialties.contains_key(&key) {
-                specialties.insert(key, self.specialty_of(key).await?);
+            let (case_id, version) = (answer.case_id, answer.case_version);
+            if facts.is_correct(answer) && !facts.knows(case_id, version) {
+                facts.insert(case_id, version, self.case_fact(case_id, version).await?);
             }
         }
-        Ok(specialties)
+        Ok(facts)
     }
 
-    async fn specialty_of(&self, key: (CaseId, CaseVersion)) -> Result<Option<SpecialtyName>> {
-        if let Some(known) = self.specialties.get(&key) {
+    async fn case_fact(&self, case_id: CaseId, version: CaseVersion) -> Result<CaseFact> {
+        if let Some(known) = self.cases.get(&(case_id, version)) {
             return Ok(known);
         }
-        let (case_id, version) = key;
         let found = self.store.find_case(case_id, Some(version)).await?;
         // Not to be guessed: another process, or a rebuild, would count it otherwise.
         let case = found.ok_or_else(|| {
@@ -243,9 +282,9 @@ impl BoardFeed {
                 "an answer's case version is missing in the store",
             )
         })?;
-        let specialty = case.content.specialty().map(SpecialtyName::new);
-        self.specialties.insert(key, specialty.clone());
-        Ok(specialty)
+        let fact = CaseFact::of(&case);
+        self.cases.insert((case_id, version), fact.clone());
+        Ok(fact)
     }
 }
 

@@ -1,6 +1,7 @@
 use super::{Board, Period, SpecialtyName, Week};
 use crate::event::{Event, EventBody, LogPosition};
-use crate::id::{CaseId, UserId};
+use crate::id::UserId;
+use crate::view::{Facts, Stop};
 use crate::{Error, ErrorKind, Result};
 
 /// The most gains that are applied at once: some thousand changes of boards, so that a backend with
@@ -22,6 +23,26 @@ pub struct Gain {
 }
 
 impl Gain {
+    /// The point that an event brings: one for a right answer, by what is known of the case now.
+    ///
+    /// # Errors
+    /// [`Stop::SetAside`] if the case of a right answer is not known.
+    pub fn of(event: &Event, facts: &Facts) -> Result<Option<Self>, Stop> {
+        let EventBody::AnswerRecorded { answer } = &event.body else {
+            return Ok(None);
+        };
+        if !facts.is_correct(answer) {
+            return Ok(None);
+        }
+        let specialty = &facts.case_of(answer)?.specialty;
+        Ok(Some(Self {
+            position: event.position,
+            user_id: answer.user_id,
+            week: Week::of(answer.created_at),
+            specialty: (!specialty.is_empty()).then(|| SpecialtyName::new(specialty)),
+        }))
+    }
+
     /// The boards that it counts on.
     pub fn boards(&self) -> impl Iterator<Item = Board> {
         let overall = [Period::AllTime, Period::Week(self.week)];
@@ -36,23 +57,11 @@ impl Gain {
     }
 }
 
-/// The points that events bring, in their order: one for each right answer.
-///
-/// `specialty_of` says of which specialty a version of a case is. A version never changes, so the
-/// gains are a function of the log and the cases alone.
-pub fn gains_of(
-    events: &[Event],
-    mut specialty_of: impl FnMut(CaseId, crate::case::CaseVersion) -> Option<SpecialtyName>,
-) -> Vec<Gain> {
-    let gain = |event: &Event| match &event.body {
-        EventBody::AnswerRecorded { answer } if answer.is_correct => Some(Gain {
-            position: event.position,
-            user_id: answer.user_id,
-            week: Week::of(answer.created_at),
-            specialty: specialty_of(answer.case_id, answer.case_version),
-        }),
-        _ => None,
-    };
+/// The points that events bring, in their order: one for each right answer. An answer to a case that
+/// is not known brings none.
+#[must_use]
+pub fn gains_of(events: &[Event], facts: &Facts) -> Vec<Gain> {
+    let gain = |event| Gain::of(event, facts).ok().flatten();
     events.iter().filter_map(gain).collect()
 }
 

@@ -9,10 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Applied, AsOf, Batch, Board, BoardFeed, Cohort, Edition, FeedStep, Leaderboards, Neighbourhood,
-    Progress, Top, Week,
+    AsOf, Board, BoardFeed, Cohort, FedLeaderboards, FeedStep, Leaderboards, Neighbourhood, Top,
+    Week,
 };
-use crate::event::LogPosition;
 use crate::id::UserId;
 use crate::metric::{Metric, MetricSource};
 use crate::store::Store;
@@ -44,7 +43,8 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 /// Keeps boards fed from a store's log, from a task of its own, until it is stopped.
 ///
 /// Every process may run one on the same boards: each point counts once. It fills boards that are
-/// empty, or have lost something, from the start of the log. A failure is logged, at most once a
+/// empty, or have lost something, from the start of the log, and fills others beside them when the key
+/// of a case was corrected. A failure is logged, at most once a
 /// minute, and tried again.
 ///
 /// It is the boards, too, for who reads them through it: what boards cannot know, it does, namely
@@ -106,7 +106,7 @@ impl BoardKeeper {
     /// # Panics
     /// If there is no tokio runtime.
     #[must_use]
-    pub fn start(store: Arc<dyn Store>, boards: Arc<dyn Leaderboards>) -> Self {
+    pub fn start(store: Arc<dyn Store>, boards: Arc<dyn FedLeaderboards>) -> Self {
         let inner = Arc::new(Inner {
             feed: BoardFeed::new(store, boards),
             stopping: CancellationToken::new(),
@@ -128,21 +128,9 @@ impl BoardKeeper {
         }
     }
 
-    /// Makes sure that all boards are built anew, beside the old ones, which answer until it is
-    /// done. Returns when it is begun; every keeper of these boards helps.
-    ///
-    /// # Errors
-    /// Those of the boards.
-    ///
-    /// # Cancel safety
-    /// A dropped future leaves the rebuild begun or not.
-    pub async fn rebuild(&self) -> Result<()> {
-        self.boards().begin_rebuild().await.map(drop)
-    }
-
     /// The boards.
     #[must_use]
-    pub fn boards(&self) -> &Arc<dyn Leaderboards> {
+    pub fn boards(&self) -> &Arc<dyn FedLeaderboards> {
         self.handle.inner.feed.boards()
     }
 
@@ -293,29 +281,8 @@ impl Counters {
     }
 }
 
-#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Leaderboards for BoardKeeper {
-    async fn progress(&self) -> Result<Progress> {
-        self.boards().progress().await
-    }
-
-    async fn verify(&self) -> Result<Progress> {
-        self.boards().verify().await
-    }
-
-    async fn apply(&self, edition: Edition, batch: &Batch<'_>) -> Result<Applied> {
-        self.boards().apply(edition, batch).await
-    }
-
-    async fn begin_rebuild(&self) -> Result<Progress> {
-        self.boards().begin_rebuild().await
-    }
-
-    async fn switch(&self, edition: Edition, position: LogPosition) -> Result<bool> {
-        self.boards().switch(edition, position).await
-    }
-
     async fn top(&self, board: &Board, limit: usize) -> Result<Top> {
         let mut top = self.boards().top(board, limit).await?;
         self.check(&mut top.as_of);
@@ -340,6 +307,10 @@ impl Leaderboards for BoardKeeper {
             self.check(&mut cohort.as_of);
         }
         Ok(cohort)
+    }
+
+    async fn rebuild(&self) -> Result<()> {
+        self.handle.inner.feed.begin_rebuild().await.map(drop)
     }
 }
 

@@ -9,15 +9,16 @@
 //! the first [`COHORT_SIZE`] who gain a point in that week, the next [`COHORT_SIZE`], and so on in
 //! the order of the log.
 //!
-//! Nothing is kept here that the log does not say. So a backend may lose all of it: a
-//! [`BoardKeeper`] fills it again from the start, and every process may run one.
+//! Nothing is kept here that the log and the [corrections](crate::case::KeyCorrection) of keys do not
+//! say. So a backend may lose all of it: a [`BoardKeeper`] fills it again from the start, and every
+//! process may run one. Boards that are a view of the store need none:
+//! [`StoredLeaderboards`](crate::learning::boards::StoredLeaderboards).
 
 mod board;
 mod fallback;
 mod feed;
 mod gain;
 mod keeper;
-mod question;
 mod week;
 
 pub use board::{Board, Period, SpecialtyName};
@@ -76,6 +77,8 @@ impl Display for Edition {
 pub struct EditionProgress {
     /// Which.
     pub edition: Edition,
+    /// With how many [corrections](crate::case::KeyCorrection) of keys, the first so many.
+    pub corrections: u64,
     /// The last event that counts in it.
     pub position: LogPosition,
     /// Whether nothing of it is known to be lost. One that has lost something takes no more gains.
@@ -186,15 +189,53 @@ pub struct Cohort {
     pub as_of: AsOf,
 }
 
-/// Keeps boards, fed from one answer log.
+/// Boards to be read.
 ///
-/// Backends are told what to count by [`BoardKeeper`]s, of which any number may run at once.
-///
-/// Reads are answered by the current edition, and by the next one as long as there is no other.
 /// What nobody gained a point on is empty. Boards of a week are empty from
 /// [`Week::kept_until`] on, by the backend's clock.
 #[async_trait]
 pub trait Leaderboards: Debug + Display + Send + Sync + 'static {
+    /// The first users of a board, at most `limit` and at most [`STANDINGS_MAX`].
+    ///
+    /// # Errors
+    /// Those of the backend.
+    async fn top(&self, board: &Board, limit: usize) -> Result<Top>;
+
+    /// A user, with at most `neighbours` on each side, and at most [`STANDINGS_MAX`].
+    ///
+    /// # Errors
+    /// Those of the backend.
+    async fn standing(
+        &self,
+        board: &Board,
+        user_id: UserId,
+        neighbours: usize,
+    ) -> Result<Neighbourhood>;
+
+    /// The cohort of a user in a week; `None` without a point in that week.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    async fn cohort(&self, week: Week, user_id: UserId) -> Result<Option<Cohort>>;
+
+    /// Makes sure that all boards are built anew from the start of the log, beside those that answer
+    /// until it is done. Returns when it is begun; whoever feeds these boards does it.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves it begun or not.
+    async fn rebuild(&self) -> Result<()>;
+}
+
+/// Boards that somebody feeds from one answer log.
+///
+/// They are told what to count by [`BoardKeeper`]s, of which any number may run at once.
+///
+/// Reads are answered by the current edition, and by the next one as long as there is no other.
+#[async_trait]
+pub trait FedLeaderboards: Leaderboards {
     /// Which editions there are, and how far they have come.
     ///
     /// # Errors
@@ -221,15 +262,16 @@ pub trait Leaderboards: Debug + Display + Send + Sync + 'static {
     /// A dropped future leaves the batch either applied whole or not at all.
     async fn apply(&self, edition: Edition, batch: &Batch<'_>) -> Result<Applied>;
 
-    /// Makes sure that a whole next edition is being filled, from the start of the log, and says
-    /// where everything stands. One that others began is that one.
+    /// Makes sure that a whole next edition is being filled, from the start of the log, with at least
+    /// so many corrections of keys, and says where everything stands. One that others began is that
+    /// one; if it knows of fewer corrections it is given up for one of so many.
     ///
     /// # Errors
     /// Those of the backend.
     ///
     /// # Cancel safety
     /// A dropped future leaves a next edition begun or not.
-    async fn begin_rebuild(&self) -> Result<Progress>;
+    async fn begin_rebuild(&self, corrections: u64) -> Result<Progress>;
 
     /// Makes the next edition the current one, and drops the old one, if `edition` is the next one,
     /// is whole and stands at `position`; says whether it did.
@@ -240,53 +282,20 @@ pub trait Leaderboards: Debug + Display + Send + Sync + 'static {
     /// # Cancel safety
     /// A dropped future leaves either one the current one.
     async fn switch(&self, edition: Edition, position: LogPosition) -> Result<bool>;
+}
 
-    /// The first users of a board, at most `limit` and at most [`STANDINGS_MAX`].
-    ///
-    /// # Errors
-    /// Those of the backend.
-    async fn top(&self, board: &Board, limit: usize) -> Result<Top>;
-
-    /// A user, with at most `neighbours` on each side, and at most [`STANDINGS_MAX`].
-    ///
-    /// # Errors
-    /// Those of the backend.
-    async fn standing(
-        &self,
-        board: &Board,
-        user_id: UserId,
-        neighbours: usize,
-    ) -> Result<Neighbourhood>;
-
-    /// The cohort of a user in a week; `None` without a point in that week.
-    ///
-    /// # Errors
-    /// Those of the backend.
-    async fn cohort(&self, week: Week, user_id: UserId) -> Result<Option<Cohort>>;
+impl Progress {
+    /// How many corrections of keys an edition knows of, whichever knows of more. Who begins a rebuild
+    /// and has no store to ask loses none with it.
+    #[must_use]
+    pub fn corrections(&self) -> u64 {
+        let both = [self.current, self.next].into_iter().flatten();
+        both.map(|it| it.corrections).max().unwrap_or(0)
+    }
 }
 
 #[async_trait]
 impl<T: Leaderboards + ?Sized> Leaderboards for Arc<T> {
-    async fn progress(&self) -> Result<Progress> {
-        (**self).progress().await
-    }
-
-    async fn verify(&self) -> Result<Progress> {
-        (**self).verify().await
-    }
-
-    async fn apply(&self, edition: Edition, batch: &Batch<'_>) -> Result<Applied> {
-        (**self).apply(edition, batch).await
-    }
-
-    async fn begin_rebuild(&self) -> Result<Progress> {
-        (**self).begin_rebuild().await
-    }
-
-    async fn switch(&self, edition: Edition, position: LogPosition) -> Result<bool> {
-        (**self).switch(edition, position).await
-    }
-
     async fn top(&self, board: &Board, limit: usize) -> Result<Top> {
         (**self).top(board, limit).await
     }
@@ -302,5 +311,32 @@ impl<T: Leaderboards + ?Sized> Leaderboards for Arc<T> {
 
     async fn cohort(&self, week: Week, user_id: UserId) -> Result<Option<Cohort>> {
         (**self).cohort(week, user_id).await
+    }
+
+    async fn rebuild(&self) -> Result<()> {
+        (**self).rebuild().await
+    }
+}
+
+#[async_trait]
+impl<T: FedLeaderboards + ?Sized> FedLeaderboards for Arc<T> {
+    async fn progress(&self) -> Result<Progress> {
+        (**self).progress().await
+    }
+
+    async fn verify(&self) -> Result<Progress> {
+        (**self).verify().await
+    }
+
+    async fn apply(&self, edition: Edition, batch: &Batch<'_>) -> Result<Applied> {
+        (**self).apply(edition, batch).await
+    }
+
+    async fn begin_rebuild(&self, corrections: u64) -> Result<Progress> {
+        (**self).begin_rebuild(corrections).await
+    }
+
+    async fn switch(&self, edition: Edition, position: LogPosition) -> Result<bool> {
+        (**self).switch(edition, position).await
     }
 }

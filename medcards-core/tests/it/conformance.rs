@@ -76,23 +76,6 @@ mod leaderboards {
     medcards_core::leaderboard_conformance!(make);
 }
 
-mod leaderboards_with_a_fallback {
-    use std::sync::Arc;
-
-    use medcards_core::leaderboard::FallbackLeaderboards;
-    use medcards_core::memory::{MemoryLeaderboards, MemoryStore};
-    use medcards_core::time::SystemClock;
-
-    async fn make() -> (FallbackLeaderboards, ()) {
-        let clock = Arc::new(SystemClock::new());
-        let far = Arc::new(MemoryLeaderboards::new(Arc::clone(&clock) as _));
-        let store = Arc::new(MemoryStore::new());
-        (FallbackLeaderboards::new(far, store, clock), ())
-    }
-
-    medcards_core::leaderboard_conformance!(make);
-}
-
 mod limiter {
     use std::sync::Arc;
 

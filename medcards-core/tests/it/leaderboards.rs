@@ -1,15 +1,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use medcards_core::answer::AnswerStore;
-use medcards_core::case::CaseStore;
-use medcards_core::event::{EVENTS_PER_READ_MAX, EventLog, LogPosition};
+use medcards_core::case::{CaseCorrection, CaseRecord, CaseStore, OptionSet};
+use medcards_core::event::{EVENTS_PER_READ_MAX, EventBody, EventLog, LogPosition};
 use medcards_core::leaderboard::{
-    Applied, Batch, Board, BoardFeed, BoardKeeper, Cohort, Edition, FallbackLeaderboards, FeedStep,
-    Leaderboards, Neighbourhood, Period, Progress, STANDINGS_MAX, SpecialtyName, Standing, Top,
-    Week,
+    Applied, Batch, Board, BoardFeed, BoardKeeper, Cohort, Edition, FallbackLeaderboards,
+    FedLeaderboards, FeedStep, Gain, Leaderboards, Neighbourhood, Period, Progress, STANDINGS_MAX,
+    SpecialtyName, Standing, Top, Week, gains_of,
 };
 use medcards_core::memory::{MemoryLeaderboards, MemoryStore};
 use medcards_core::metric::{MetricSource, MetricValue};
@@ -19,6 +19,7 @@ use medcards_core::testing::{
 };
 use medcards_core::time::Clock;
 use medcards_core::user::{User, UserKind, UserStore};
+use medcards_core::view::Facts;
 use medcards_core::{Error, ErrorKind, Timestamp, UserId};
 
 const WORKS: &str = "memory does as it is asked";
@@ -124,7 +125,7 @@ async fn feed(feed: &BoardFeed) -> FeedStep {
     }
 }
 
-async fn wait_for(boards: &dyn Leaderboards, position: LogPosition) {
+async fn wait_for(boards: &dyn FedLeaderboards, position: LogPosition) {
     let stands = async || {
         let progress = boards.progress().await.expect(WORKS);
         let is_there = progress.current.is_some_and(|it| it.position == position);
@@ -260,11 +261,8 @@ async fn what_cannot_be_kept_up_is_not_complete_for_who_reads_through_its_keeper
     let store = Arc::new(Faulty::new(school.store.clone(), plan.clone()));
     let boards = boards();
     let keeper = BoardKeeper::start(store, Arc::clone(&boards) as _);
-    let fallback = FallbackLeaderboards::new(
-        Arc::clone(&boards) as _,
-        Arc::new(school.store.clone()),
-        Arc::new(ManualClock::default()),
-    );
+    // Near ones that know nothing.
+    let fallback = FallbackLeaderboards::new(Arc::clone(&boards) as _, self::boards());
     let fallback = fallback.with_keeper(keeper.clone());
     assert!(!keeper.is_kept_up(), "it has not looked yet");
     wait_for(&*boards, school.end().await).await;
@@ -320,7 +318,7 @@ async fn boards_are_kept_up_while_others_are_built_beside_them() {
     assert!(!step.counts_all, "the first of them are still being built");
     self::feed(&feed).await;
     school.answer(1, 0, SAMPLE_START).await;
-    boards.begin_rebuild().await.expect(WORKS);
+    boards.begin_rebuild(0).await.expect(WORKS);
     let step = feed.step().await.expect(WORKS);
     assert!(step.counts_all && !step.is_caught_up, "{step:?}");
 }
@@ -399,7 +397,7 @@ impl std::fmt::Display for Leaky {
 }
 
 #[async_trait::async_trait]
-impl Leaderboards for Leaky {
+impl FedLeaderboards for Leaky {
     async fn progress(&self) -> medcards_core::Result<Progress> {
         let mut progress = self.0.progress().await?;
         if let Some(current) = &mut progress.current {
@@ -416,14 +414,17 @@ impl Leaderboards for Leaky {
         self.0.apply(edition, batch).await
     }
 
-    async fn begin_rebuild(&self) -> medcards_core::Result<Progress> {
-        self.0.begin_rebuild().await
+    async fn begin_rebuild(&self, corrections: u64) -> medcards_core::Result<Progress> {
+        self.0.begin_rebuild(corrections).await
     }
 
     async fn switch(&self, edition: Edition, at: LogPosition) -> medcards_core::Result<bool> {
         self.0.switch(edition, at).await
     }
+}
 
+#[async_trait::async_trait]
+impl Leaderboards for Leaky {
     async fn top(&self, board: &Board, limit: usize) -> medcards_core::Result<Top> {
         self.0.top(board, limit).await
     }
@@ -439,6 +440,10 @@ impl Leaderboards for Leaky {
 
     async fn cohort(&self, week: Week, user_id: UserId) -> medcards_core::Result<Option<Cohort>> {
         self.0.cohort(week, user_id).await
+    }
+
+    async fn rebuild(&self) -> medcards_core::Result<()> {
+        self.0.rebuild().await
     }
 }
 
@@ -457,54 +462,32 @@ async fn boards_that_are_lost_again_and_again_are_built_less_and_less_often() {
     assert!((10..=16).contains(&in_an_hour), "{in_an_hour}");
 }
 
-/// Leaderboards of which so many reads fail, or never answer, before one is answered again.
+/// Leaderboards that fail while they are told to.
 #[derive(Debug)]
 struct Flaky {
     boards: Arc<MemoryLeaderboards>,
-    failures_left: AtomicU64,
-    hangs: AtomicBool,
+    is_away: AtomicBool,
 }
 
 impl Flaky {
-    /// The boards of this log, and a fallback around them.
-    async fn with_fallback(school: &School) -> (Arc<Self>, FallbackLeaderboards) {
+    /// The boards of this log.
+    async fn of(school: &School) -> Arc<Self> {
         let boards = boards();
         let store = Arc::new(school.store.clone());
-        feed(&BoardFeed::new(
-            Arc::clone(&store) as _,
-            Arc::clone(&boards) as _,
-        ))
-        .await;
-        let flaky = Arc::new(Self {
-            boards,
-            failures_left: AtomicU64::new(0),
-            hangs: AtomicBool::new(false),
-        });
-        let clock = Arc::new(ManualClock::default());
-        let fallback = FallbackLeaderboards::new(Arc::clone(&flaky) as _, store, clock);
-        (flaky, fallback)
+        feed(&BoardFeed::new(store, Arc::clone(&boards) as _)).await;
+        let is_away = AtomicBool::new(false);
+        Arc::new(Self { boards, is_away })
     }
 
-    fn fail_next(&self, times: u64) {
-        self.failures_left.store(times, Ordering::Relaxed);
-    }
-
-    fn failures_left(&self) -> u64 {
-        self.failures_left.load(Ordering::Relaxed)
-    }
-
-    async fn read(&self) -> medcards_core::Result<()> {
-        if self.hangs.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
+    fn read(&self) -> medcards_core::Result<()> {
+        if self.is_away.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Unavailable, "read", "it is away"));
         }
-        let take = |left: u64| left.checked_sub(1);
-        let took = self
-            .failures_left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        match took {
-            Ok(_) => Err(Error::new(ErrorKind::Unavailable, "read", "it is slow")),
-            Err(_) => Ok(()),
-        }
+        Ok(())
+    }
+
+    fn go_away(&self, is_away: bool) {
+        self.is_away.store(is_away, Ordering::Relaxed);
     }
 }
 
@@ -516,28 +499,8 @@ impl std::fmt::Display for Flaky {
 
 #[async_trait::async_trait]
 impl Leaderboards for Flaky {
-    async fn progress(&self) -> medcards_core::Result<Progress> {
-        self.boards.progress().await
-    }
-
-    async fn verify(&self) -> medcards_core::Result<Progress> {
-        self.boards.verify().await
-    }
-
-    async fn apply(&self, edition: Edition, batch: &Batch<'_>) -> medcards_core::Result<Applied> {
-        self.boards.apply(edition, batch).await
-    }
-
-    async fn begin_rebuild(&self) -> medcards_core::Result<Progress> {
-        self.boards.begin_rebuild().await
-    }
-
-    async fn switch(&self, edition: Edition, at: LogPosition) -> medcards_core::Result<bool> {
-        self.boards.switch(edition, at).await
-    }
-
     async fn top(&self, board: &Board, limit: usize) -> medcards_core::Result<Top> {
-        self.read().await?;
+        self.read()?;
         self.boards.top(board, limit).await
     }
 
@@ -547,89 +510,125 @@ impl Leaderboards for Flaky {
         user_id: UserId,
         neighbours: usize,
     ) -> medcards_core::Result<Neighbourhood> {
-        self.read().await?;
+        self.read()?;
         self.boards.standing(board, user_id, neighbours).await
     }
 
     async fn cohort(&self, week: Week, user_id: UserId) -> medcards_core::Result<Option<Cohort>> {
-        self.read().await?;
+        self.read()?;
         self.boards.cohort(week, user_id).await
     }
+
+    async fn rebuild(&self) -> medcards_core::Result<()> {
+        self.read()?;
+        self.boards.rebuild().await
+    }
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_nobody_remembers_is_asked_once_more_after_a_hiccup() {
+#[tokio::test]
+async fn the_near_boards_answer_while_the_far_ones_are_away() {
+    let school = School::new().await;
+    school.answers(500).await;
+    let (far, near) = (Flaky::of(&school).await, Flaky::of(&school).await);
+    let boards = FallbackLeaderboards::new(Arc::clone(&far) as _, Arc::clone(&near) as _);
+    let expected = everything(&*near).await;
+    // While the far ones know all, nobody asks the near ones.
+    near.go_away(true);
+    assert_eq!(everything(&boards).await.0, expected.0);
+    near.go_away(false);
+    far.go_away(true);
+    assert_eq!(everything(&boards).await, expected);
+    boards.rebuild().await.unwrap_err();
+    assert!(near.boards.progress().await.unwrap().next.is_some());
+    near.go_away(true);
+    let nobody = boards.top(&Board::overall(Period::AllTime), 1).await;
+    assert_eq!(nobody.unwrap_err().kind(), ErrorKind::Unavailable);
+    far.go_away(false);
+    assert_eq!(everything(&boards).await.0, expected.0);
+}
+
+#[tokio::test]
+async fn whichever_boards_count_more_answer_when_neither_is_complete() {
     let school = School::new().await;
     school.answer(1, 0, SAMPLE_START).await;
-    let (far, boards) = Flaky::with_fallback(&school).await;
-    far.fail_next(1);
-    assert_eq!(completeness(&boards).await, [true; 3]);
-    let board = Board::overall(Period::AllTime);
-    let standing = async |n| boards.standing(&board, sample_user_id(1), n).await;
-    let known = standing(1).await.expect(WORKS);
-
-    // What is remembered is given at once.
-    far.fail_next(2);
-    let again = standing(1).await.expect("reads never fail");
-    assert_eq!((again.user, again.as_of.is_complete), (known.user, false));
-    assert_eq!(far.failures_left(), 1);
-    let asked = standing(2).await.expect("reads never fail");
-    assert_eq!((asked.user, asked.as_of.is_complete), (known.user, true));
-    far.fail_next(2);
-    let in_vain = standing(3).await.expect("reads never fail");
-    assert_eq!(
-        (in_vain, far.failures_left()),
-        (Neighbourhood::default(), 0)
+    // Being built for the first time, up to one event and up to none.
+    let (more, less) = (boards(), boards());
+    let edition = more.begin_rebuild(0).await.unwrap().next.unwrap().edition;
+    less.begin_rebuild(0).await.unwrap();
+    let events = school.store.read_events(LogPosition::START, 10);
+    let facts = Facts::default();
+    assert!(
+        gains_of(&events.await.unwrap(), &facts).is_empty(),
+        "unknown"
     );
-
-    // What does not come the second time either is not waited for.
-    far.fail_next(1);
-    let hang = async {
-        while far.failures_left() > 0 {
-            tokio::task::yield_now().await;
-        }
-        far.hangs.store(true, Ordering::Relaxed);
-    };
-    let begun_at = tokio::time::Instant::now();
-    let (in_vain, ()) = tokio::join!(standing(4), hang);
-    assert_eq!(in_vain.expect(WORKS), Neighbourhood::default());
-    assert!(begun_at.elapsed() <= Duration::from_millis(60));
-    assert!(!boards.is_on_its_own());
+    let to = school.end().await;
+    let from = LogPosition::START;
+    let gains = &[Gain {
+        position: to,
+        user_id: sample_user_id(1),
+        week: Week::of(SAMPLE_START),
+        specialty: None,
+    }];
+    let applied = more.apply(edition, &Batch { from, to, gains }).await;
+    assert_eq!(applied.unwrap(), Applied::Done);
+    for (far, near) in [(&more, &less), (&less, &more)] {
+        let boards = FallbackLeaderboards::new(Arc::clone(far) as _, Arc::clone(near) as _);
+        assert_eq!(completeness(&boards).await, [false; 3]);
+        let top = boards.top(&Board::overall(Period::AllTime), 1).await;
+        assert_eq!(top.unwrap().members, 1);
+    }
 }
 
-/// To build them is to read the whole log, in every process that has the same hiccup.
-#[tokio::test(start_paused = true)]
-async fn a_process_builds_its_own_boards_only_if_nothing_answers_for_seconds() {
+/// The answers keep what they were; boards that were built before the correction do not.
+#[tokio::test]
+async fn boards_follow_the_correction_of_a_key() {
     let school = School::new().await;
-    school.answers(2_500).await;
-    let (far, boards) = Flaky::with_fallback(&school).await;
-    let board = Board::overall(Period::AllTime);
-    let top = async || boards.top(&board, 10).await.expect("reads never fail");
-    let known = top().await;
-    let fails_for = async |seconds: u64| {
-        far.fail_next(u64::MAX);
-        for _ in 0..10 * seconds {
-            assert!(!top().await.as_of.is_complete);
-            assert!(!boards.is_on_its_own());
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+    // Case 0 is answered right, case 1 wrong.
+    for (n, case) in [(1, 0), (1, 0), (2, 1), (3, 0)] {
+        school.answer(n, case, SAMPLE_START).await;
+    }
+    let boards = boards();
+    let store = Arc::new(school.store.clone());
+    let carrier = BoardFeed::new(Arc::clone(&store) as _, Arc::clone(&boards) as _);
+    feed(&carrier).await;
+    let points = async || {
+        let top = boards.top(&Board::overall(Period::AllTime), 10).await;
+        let standings = top.unwrap().standings.into_iter();
+        let points = standings.map(|it| (it.user_id, it.points));
+        points.collect::<HashMap<_, _>>()
     };
-    for _ in 0..3 {
-        fails_for(4).await;
-        far.fail_next(0);
-        assert_eq!(top().await, known);
-    }
+    let [one, two, three] = [1, 2, 3].map(sample_user_id);
+    assert_eq!(points().await, HashMap::from([(one, 2), (three, 1)]));
 
-    fails_for(5).await;
-    while !top().await.as_of.is_complete {
-        assert!(boards.is_on_its_own());
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    let wrong = [school.cases[0].clone(), school.cases[1].clone()];
+    let events = store.read_events(LogPosition::START, 10).await.unwrap();
+    let chosen = events.iter().filter_map(|event| match &event.body {
+        EventBody::AnswerRecorded { answer } if answer.case_id == wrong[1].id => {
+            Some(answer.chosen)
+        }
+        _ => None,
+    });
+    let chosen = chosen.last().unwrap();
+    for (case, right) in [(&wrong[0], OptionSet::EMPTY), (&wrong[1], chosen)] {
+        let mut record = CaseRecord::from(case.content.clone());
+        record.stem.push_str(" (mended)");
+        let correction = CaseCorrection {
+            case_id: case.id,
+            current: case.version,
+            content: record.try_into().unwrap(),
+            versions: vec![(case.version, right)],
+            jobs: Vec::new(),
+            corrected_at: SAMPLE_START,
+        };
+        store.correct_case(correction).await.unwrap();
     }
-    assert_eq!(top().await, known);
-    far.fail_next(0);
-    assert_eq!(top().await, known);
-    assert!(boards.is_on_its_own(), "the backend may go again");
-    tokio::time::sleep(Duration::from_secs(601)).await;
-    assert_eq!(top().await, known);
-    assert!(!boards.is_on_its_own());
+    let step = carrier.step().await.unwrap();
+    assert!(step.began_rebuild, "{step:?}");
+    feed(&carrier).await;
+    assert_eq!(points().await, HashMap::from([(two, 1)]));
+    let current = boards.progress().await.unwrap().current.unwrap();
+    assert_eq!(current.corrections, 2);
+    // Another process, which has read nothing yet, sees no reason to begin anew.
+    let other = BoardFeed::new(store, Arc::clone(&boards) as _);
+    assert!(!other.step().await.unwrap().began_rebuild);
 }

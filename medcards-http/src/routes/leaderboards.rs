@@ -226,7 +226,7 @@ pub(super) async fn rebuild_leaderboards(
     State(app): State<Shared>,
     _: Admin,
 ) -> Result<StatusCode, Problem> {
-    app.boards.kept()?.leaderboards.begin_rebuild().await?;
+    app.boards.kept()?.leaderboards.rebuild().await?;
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use medcards_core::leaderboard::{BoardFeed, Leaderboards};
+use medcards_core::leaderboard::BoardFeed;
 use medcards_core::memory::{MemoryLeaderboards, MemoryStore};
 use medcards_core::testing::{ManualClock, sample_record};
 use medcards_http::{Guests, HttpConfig};
@@ -22,8 +22,8 @@ impl Arena {
 
     async fn with(configure: impl FnOnce(HttpConfig) -> HttpConfig) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let boards: Arc<dyn Leaderboards> = Arc::new(MemoryLeaderboards::new(clock));
-        let shared = Arc::clone(&boards);
+        let boards = Arc::new(MemoryLeaderboards::new(clock));
+        let shared = Arc::clone(&boards) as _;
         let world = World::with(|config| configure(config.with_leaderboards(shared))).await;
         let feed = BoardFeed::new(Arc::clone(world.medcards.store()), boards);
         let this = Self { world, feed };

@@ -12,8 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use medcards_core::event::LogPosition;
 use medcards_core::leaderboard::{
-    Applied, Batch, Board, COHORT_SIZE, Cohort, Edition, Leaderboards, Neighbourhood, Period,
-    Progress, STANDINGS_MAX, Top, Week,
+    Applied, Batch, Board, COHORT_SIZE, Cohort, Edition, FedLeaderboards, Leaderboards,
+    Neighbourhood, Period, Progress, STANDINGS_MAX, Top, Week,
 };
 use medcards_core::{Error, ErrorKind, Result, UserId};
 use redis::{Script, ScriptInvocation};
@@ -41,13 +41,15 @@ const VERIFIED_AT_ONCE: usize = 200;
 const READ_TRIES: usize = 3;
 
 /// What tells which editions there are, and where they stand.
-const PROGRESS_FIELDS: [&str; 6] = [
+const PROGRESS_FIELDS: [&str; 8] = [
     "current",
     "current_position",
     "current_lost",
+    "current_corrections",
     "next",
     "next_position",
     "next_lost",
+    "next_corrections",
 ];
 
 /// Leaderboards in Redis, which all processes share.
@@ -68,7 +70,7 @@ const PROGRESS_FIELDS: [&str; 6] = [
 /// tell: gains are refused and the keepers build all boards anew from the log. What somebody else put
 /// under their names is dropped, and is such a loss. It is noticed when
 /// somebody gains a point on the board, and within the time between two
-/// [verifications](Leaderboards::verify). Answers say until then that they are not complete. Should the
+/// [verifications](FedLeaderboards::verify). Answers say until then that they are not complete. Should the
 /// hash alone be lost, then the boards that it told of stay until they are evicted or deleted.
 ///
 /// Cloning gives a handle on the same boards.
@@ -278,7 +280,7 @@ fn apply_script(
 }
 
 #[async_trait]
-impl Leaderboards for RedisLeaderboards {
+impl FedLeaderboards for RedisLeaderboards {
     async fn progress(&self) -> Result<Progress> {
         const OPERATION: &str = "look how far leaderboards are";
         let mut command = redis::cmd("HMGET");
@@ -305,7 +307,7 @@ impl Leaderboards for RedisLeaderboards {
         }
     }
 
-    async fn begin_rebuild(&self) -> Result<Progress> {
+    async fn begin_rebuild(&self, corrections: u64) -> Result<Progress> {
         const OPERATION: &str = "rebuild leaderboards";
         // Random, so that it is never that of boards which the hash has forgotten. 0 is nobody's.
         let edition = Edition::new(fastrand::u64(1..));
@@ -313,7 +315,8 @@ impl Leaderboards for RedisLeaderboards {
         script
             .key(&*self.meta)
             .arg(edition.to_string())
-            .arg(LogPosition::START.to_string());
+            .arg(LogPosition::START.to_string())
+            .arg(corrections);
         let fields = self.redis.script(OPERATION, KEEPER_PATIENCE, &script).await;
         progress_of(OPERATION, fields?)
     }
@@ -338,7 +341,10 @@ impl Leaderboards for RedisLeaderboards {
         }
         Ok(true)
     }
+}
 
+#[async_trait]
+impl Leaderboards for RedisLeaderboards {
     async fn top(&self, board: &Board, limit: usize) -> Result<Top> {
         let wanted = Wanted::Top(board, limit.min(STANDINGS_MAX));
         let Some(read) = self.read("read leaderboard", &wanted).await? else {
@@ -376,6 +382,11 @@ impl Leaderboards for RedisLeaderboards {
                 standings: ranked_among_themselves(read.standings),
                 as_of: read.as_of,
             }))
+    }
+
+    async fn rebuild(&self) -> Result<()> {
+        let corrections = self.progress().await?.corrections();
+        self.begin_rebuild(corrections).await.map(drop)
     }
 }
 

@@ -93,28 +93,30 @@ pub(super) fn ranked_among_themselves(mut standings: Vec<Standing>) -> Vec<Stand
     standings
 }
 
-/// Reads of the current and of the next edition its number, where it stands, and whether it lost
-/// something.
+/// Reads of the current and of the next edition its number, where it stands, whether it lost
+/// something, and of how many corrections it knows: of none if it was begun before that was kept.
 pub(super) fn progress_of(
     operation: &'static str,
-    fields: [Option<String>; 6],
+    fields: [Option<String>; 8],
 ) -> Result<Progress> {
-    let of = |edition: Option<String>, at: Option<String>, lost: Option<String>| {
+    let of = |[edition, at, lost, corrections]: [Option<String>; 4]| {
         let Some(edition) = edition else {
             return Ok(None);
         };
+        let corrections = corrections.map_or(Ok(0), |text| text.parse::<u64>());
         let is_whole = at.is_some() && lost.is_none();
         let at = at.map(|at| position(operation, &at)).transpose()?;
         Ok(Some(EditionProgress {
             edition: edition_of(operation, &edition)?,
+            corrections: corrections.map_err(|source| damaged(operation).with_source(source))?,
             position: at.unwrap_or_default(),
             is_whole,
         }))
     };
-    let [current, current_at, current_lost, next, next_at, next_lost] = fields;
+    let [a, b, c, d, e, f, g, h] = fields;
     Ok(Progress {
-        current: of(current, current_at, current_lost)?,
-        next: of(next, next_at, next_lost)?,
+        current: of([a, b, c, d])?,
+        next: of([e, f, g, h])?,
     })
 }
 

@@ -8,8 +8,8 @@ use medcards_core::answer::AnswerStore;
 use medcards_core::case::{Case, CaseStore};
 use medcards_core::event::{EVENTS_PER_READ_MAX, EventLog, LogPosition};
 use medcards_core::leaderboard::{
-    Applied, AsOf, Batch, Board, BoardFeed, BoardKeeper, Cohort, FallbackLeaderboards, Gain,
-    Leaderboards, Neighbourhood, Period, STANDINGS_MAX, SpecialtyName, Top, Week,
+    Applied, Batch, Board, BoardFeed, BoardKeeper, Cohort, FallbackLeaderboards, FedLeaderboards,
+    Gain, Leaderboards, Neighbourhood, Period, STANDINGS_MAX, SpecialtyName, Top, Week,
 };
 use medcards_core::memory::{MemoryLeaderboards, MemoryStore};
 use medcards_core::testing::{sample_answer, sample_record, sample_user_id};
@@ -101,13 +101,17 @@ impl School {
         BoardKeeper::start(Arc::new(self.store.clone()), Arc::clone(boards) as _)
     }
 
+    /// Boards in memory that have the whole log.
+    async fn near(&self) -> Arc<MemoryLeaderboards> {
+        let boards = nothing();
+        let store = Arc::new(self.store.clone());
+        carry_all(&BoardFeed::new(store, Arc::clone(&boards) as _)).await;
+        boards
+    }
+
     /// What boards in memory say of the whole log.
     async fn expected(&self) -> Everything {
-        let boards = Arc::new(MemoryLeaderboards::new(Arc::new(SystemClock::new())));
-        let store = Arc::new(self.store.clone());
-        let feed = BoardFeed::new(store, Arc::clone(&boards) as _);
-        carry_all(&feed).await;
-        everything(&*boards).await
+        everything(&*self.near().await).await
     }
 }
 
@@ -138,6 +142,11 @@ async fn everything(boards: &dyn Leaderboards) -> Everything {
     (tops, standings, cohorts)
 }
 
+/// Boards that know nothing.
+fn nothing() -> Arc<MemoryLeaderboards> {
+    Arc::new(MemoryLeaderboards::new(Arc::new(SystemClock::new())))
+}
+
 /// Feeds until there is nothing more.
 async fn carry_all(feed: &BoardFeed) {
     while !feed.step().await.expect(WORKS).is_caught_up {}
@@ -154,7 +163,7 @@ async fn fed(server: &RedisServer, answers: u32) -> (Arc<RedisLeaderboards>, Sch
     (boards, school, feed)
 }
 
-async fn position(boards: &dyn Leaderboards) -> Option<LogPosition> {
+async fn position(boards: &dyn FedLeaderboards) -> Option<LogPosition> {
     let progress = boards.progress().await.ok()?;
     let is_done = progress.next.is_none();
     let current = progress.current.filter(|it| is_done && it.is_whole)?;
@@ -304,14 +313,14 @@ async fn a_rebuild_leaves_nothing_of_the_old_boards() {
     let (boards, school, feed) = fed(&server, 500).await;
     let before = keys(&server).await.len();
     for _ in 0..3 {
-        boards.begin_rebuild().await.expect(WORKS);
+        boards.begin_rebuild(0).await.expect(WORKS);
         carry_all(&feed).await;
         assert_eq!(position(&*boards).await, Some(school.end().await));
         assert_eq!(keys(&server).await.len(), before);
     }
     let fields: Vec<String> = run(&server, &["HKEYS", "medcards:{boards}:meta"]).await;
-    // All sets, and the current edition with its place.
-    assert_eq!(fields.len(), before - 1 + 2, "{fields:?}");
+    // All sets, and the current edition with its place and its corrections.
+    assert_eq!(fields.len(), before - 1 + 3, "{fields:?}");
 }
 
 /// A script that fails midway is not undone, so it must look at everything before it begins.
@@ -319,7 +328,7 @@ async fn a_rebuild_leaves_nothing_of_the_old_boards() {
 async fn a_batch_that_meets_something_else_changes_nothing() {
     let server = RedisServer::start();
     let boards = RedisLeaderboards::new(process_on(&server.url()).await);
-    let progress = boards.begin_rebuild().await.expect(WORKS);
+    let progress = boards.begin_rebuild(0).await.expect(WORKS);
     let edition = progress.next.expect("it was begun").edition;
     let week = Week::of(now());
     let places = format!("medcards:{{boards}}:{edition}#{week}");
@@ -344,7 +353,7 @@ async fn a_batch_that_meets_something_else_changes_nothing() {
     let top = boards.top(&all_time(), 1).await.expect(WORKS);
     assert_eq!((top.members, top.as_of.position), (0, LogPosition::START));
     assert_eq!(keys(&server).await, ["medcards:{boards}:meta"]);
-    let progress = boards.begin_rebuild().await.expect(WORKS);
+    let progress = boards.begin_rebuild(0).await.expect(WORKS);
     let edition = progress.next.expect("the lost one is given up").edition;
     let applied = boards.apply(edition, &batch).await.expect(WORKS);
     assert_eq!(applied, Applied::Done);
@@ -403,9 +412,7 @@ async fn a_server_without_room_is_not_complete_for_who_reads_through_a_keeper() 
     let school = School::new().await;
     school.answer(1, 0, now()).await;
     let keeper = school.keeper(&far);
-    let store = Arc::new(school.store.clone());
-    let clock = Arc::new(SystemClock::new());
-    let boards = FallbackLeaderboards::new(Arc::clone(&far) as _, store, clock);
+    let boards = FallbackLeaderboards::new(Arc::clone(&far) as _, nothing());
     let boards = boards.with_keeper(keeper.clone());
     let top = async || boards.top(&all_time(), 1).await.expect(WORKS);
     let is_complete = async || top().await.as_of.is_complete;
@@ -426,74 +433,26 @@ async fn a_server_without_room_is_not_complete_for_who_reads_through_a_keeper() 
 #[tokio::test]
 async fn reads_go_on_without_redis() {
     let server = RedisServer::start();
-    let far = Arc::new(RedisLeaderboards::new(process_on(&server.url()).await));
-    let school = School::new().await;
-    school.answers(0..1_000).await;
-    carry_all(&school.feed(&far)).await;
-    let boards = FallbackLeaderboards::new(
-        Arc::clone(&far) as _,
-        Arc::new(school.store.clone()),
-        Arc::new(SystemClock::new()),
-    );
-    let known = boards.top(&all_time(), 3).await.expect(WORKS);
-    assert!(known.as_of.is_complete && !boards.is_on_its_own());
+    let (far, school, _) = fed(&server, 1_000).await;
+    let boards = FallbackLeaderboards::new(Arc::clone(&far) as _, school.near().await);
+    let expected = school.expected().await;
+    assert_eq!(everything(&boards).await, expected);
     server.kill();
-
-    let remembered = boards.top(&all_time(), 3).await.expect("reads never fail");
-    let as_of = AsOf {
-        is_complete: false,
-        ..known.as_of
-    };
-    assert_eq!(remembered, Top { as_of, ..known });
-    // Never asked for before: answered from what is built so far.
-    let unknown = boards.standing(&all_time(), sample_user_id(1), 1).await;
-    unknown.expect("reads never fail");
-    until("its own boards are built", async || {
-        let top = boards.top(&all_time(), 3).await.expect("reads never fail");
-        top.as_of.is_complete
-    })
-    .await;
-    assert!(boards.is_on_its_own());
-    assert_eq!(everything(&boards).await, school.expected().await);
-    match boards.progress().await {
+    assert_eq!(everything(&boards).await, expected);
+    match far.progress().await {
         Ok(progress) => panic!("Redis is away, and yet: {progress:?}"),
         Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
     }
-    boards.stop().await;
-    assert!(!boards.is_on_its_own());
 }
 
 #[tokio::test]
-async fn what_was_known_is_shown_while_lost_boards_are_built_anew() {
+async fn the_near_boards_answer_while_lost_ones_are_built_anew() {
     let server = RedisServer::start();
-    let far = Arc::new(RedisLeaderboards::new(process_on(&server.url()).await));
-    let school = School::new().await;
-    school.answers(0..500).await;
-    carry_all(&school.feed(&far)).await;
-    let store = Arc::new(school.store.clone());
-    let clock = Arc::new(SystemClock::new());
-    let boards = FallbackLeaderboards::new(Arc::clone(&far) as _, store, clock);
-    let (week, user_id) = (Week::of(now()), sample_user_id(0));
-    let top = boards.top(&all_time(), 5).await.expect(WORKS);
-    let standing = boards.standing(&all_time(), user_id, 2).await;
-    let standing = standing.expect(WORKS);
-    let cohort = boards.cohort(week, user_id).await.expect(WORKS);
-    let cohort = cohort.expect("user 0 answers most");
+    let (far, school, feed) = fed(&server, 500).await;
+    let boards = FallbackLeaderboards::new(Arc::clone(&far) as _, school.near().await);
+    let expected = school.expected().await;
     let _: () = run(&server, &["FLUSHALL"]).await;
-
-    let again = boards.top(&all_time(), 5).await.expect(WORKS);
-    assert_eq!(again.standings, top.standings);
-    assert!(top.as_of.is_complete && !again.as_of.is_complete);
-    let again = boards.standing(&all_time(), user_id, 2).await;
-    let again = again.expect(WORKS);
-    assert_eq!((again.user, again.above), (standing.user, standing.above));
-    assert!(!again.as_of.is_complete);
-    let again = boards.cohort(week, user_id).await.expect(WORKS);
-    let again = again.expect("it is remembered");
-    assert_eq!(again.standings, cohort.standings);
-    assert!(!again.as_of.is_complete);
-
-    carry_all(&school.feed(&far)).await;
-    assert_eq!(boards.top(&all_time(), 5).await.expect(WORKS), top);
-    assert!(!boards.is_on_its_own());
+    assert_eq!(everything(&boards).await, expected);
+    carry_all(&feed).await;
+    assert_eq!(everything(&*far).await, expected);
 }

@@ -14,6 +14,7 @@ use crate::leaderboard::{
 #[derive(Clone, Debug)]
 pub(super) struct Boards {
     pub(super) edition: Edition,
+    pub(super) corrections: u64,
     pub(super) position: LogPosition,
     rankings: HashMap<Board, Ranking>,
     cohorts: HashMap<Week, Places>,
@@ -29,9 +30,10 @@ struct Places {
 }
 
 impl Boards {
-    pub(super) fn new(edition: Edition) -> Self {
+    pub(super) fn new(edition: Edition, corrections: u64) -> Self {
         Self {
             edition,
+            corrections,
             position: LogPosition::START,
             rankings: HashMap::new(),
             cohorts: HashMap::new(),
@@ -42,6 +44,7 @@ impl Boards {
     pub(super) fn progress(&self) -> EditionProgress {
         EditionProgress {
             edition: self.edition,
+            corrections: self.corrections,
             position: self.position,
             is_whole: true,
         }

@@ -11,7 +11,8 @@ use crate::Result;
 use crate::event::LogPosition;
 use crate::id::UserId;
 use crate::leaderboard::{
-    Applied, Batch, Board, Cohort, Edition, Leaderboards, Neighbourhood, Progress, Top, Week,
+    Applied, Batch, Board, Cohort, Edition, FedLeaderboards, Leaderboards, Neighbourhood, Progress,
+    Top, Week,
 };
 use crate::time::Clock;
 
@@ -87,7 +88,7 @@ impl State {
 }
 
 #[async_trait]
-impl Leaderboards for MemoryLeaderboards {
+impl FedLeaderboards for MemoryLeaderboards {
     async fn progress(&self) -> Result<Progress> {
         Ok(self.state().progress())
     }
@@ -113,11 +114,13 @@ impl Leaderboards for MemoryLeaderboards {
         Ok(Applied::Done)
     }
 
-    async fn begin_rebuild(&self) -> Result<Progress> {
+    async fn begin_rebuild(&self, corrections: u64) -> Result<Progress> {
         let mut state = self.state();
-        if state.next.is_none() {
+        let is_behind = |next: &Boards| next.corrections < corrections;
+        if state.next.as_ref().is_none_or(is_behind) {
             state.editions_begun += 1;
-            state.next = Some(Boards::new(Edition::new(state.editions_begun)));
+            let edition = Edition::new(state.editions_begun);
+            state.next = Some(Boards::new(edition, corrections));
         }
         Ok(state.progress())
     }
@@ -133,7 +136,10 @@ impl Leaderboards for MemoryLeaderboards {
             None => Ok(false),
         }
     }
+}
 
+#[async_trait]
+impl Leaderboards for MemoryLeaderboards {
     async fn top(&self, board: &Board, limit: usize) -> Result<Top> {
         let now = self.clock.now();
         let state = self.state();
@@ -164,6 +170,11 @@ impl Leaderboards for MemoryLeaderboards {
             .answering()
             .and_then(|(boards, is_current)| boards.cohort(week, user_id, is_current, now));
         Ok(cohort)
+    }
+
+    async fn rebuild(&self) -> Result<()> {
+        let corrections = self.state().progress().corrections();
+        self.begin_rebuild(corrections).await.map(drop)
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use medcards_core::event::LogPosition;
 use medcards_core::leaderboard::{
-    Applied, Batch, Board, Cohort, Edition, GAINS_PER_BATCH_MAX, Gain, Leaderboards, Neighbourhood,
-    Period, Progress, SpecialtyName, Top, Week,
+    Applied, Batch, Board, Cohort, Edition, FedLeaderboards, GAINS_PER_BATCH_MAX, Gain,
+    Leaderboards, Neighbourhood, Period, Progress, SpecialtyName, Top, Week,
 };
 use medcards_core::memory::MemoryLeaderboards;
 use medcards_core::time::{Clock, SystemClock};
@@ -75,7 +75,7 @@ impl fmt::Display for LeaderboardSaboteur {
 }
 
 #[async_trait]
-impl Leaderboards for LeaderboardSaboteur {
+impl FedLeaderboards for LeaderboardSaboteur {
     async fn progress(&self) -> Result<Progress> {
         self.inner.progress().await
     }
@@ -119,8 +119,14 @@ impl Leaderboards for LeaderboardSaboteur {
         Ok(applied)
     }
 
-    async fn begin_rebuild(&self) -> Result<Progress> {
-        let mut progress = self.inner.begin_rebuild().await?;
+    async fn begin_rebuild(&self, corrections: u64) -> Result<Progress> {
+        let mut progress = self.inner.begin_rebuild(corrections).await?;
+        if self.breaks("a_rebuild_knows_of_the_corrections_asked_for")
+            && let Some(next) = &mut progress.next
+        {
+            // As a backend that does not keep what it was told.
+            next.corrections = corrections;
+        }
         if self.breaks("a_rebuild_begun_by_many_is_one")
             && let Some(next) = &mut progress.next
         {
@@ -138,7 +144,10 @@ impl Leaderboards for LeaderboardSaboteur {
         }
         self.inner.switch(edition, position).await
     }
+}
 
+#[async_trait]
+impl Leaderboards for LeaderboardSaboteur {
     async fn top(&self, board: &Board, limit: usize) -> Result<Top> {
         let mut top = self.inner.top(board, limit).await?;
         if self.breaks("equal_points_share_a_rank") {
@@ -176,5 +185,9 @@ impl Leaderboards for LeaderboardSaboteur {
 
     async fn cohort(&self, week: Week, user_id: UserId) -> Result<Option<Cohort>> {
         self.inner.cohort(week, user_id).await
+    }
+
+    async fn rebuild(&self) -> Result<()> {
+        self.inner.rebuild().await
     }
 }

@@ -26,7 +26,7 @@ use medcards_core::conformance::{
     BATCH_CHECKS, CACHE_CHECKS, CHAT_CHECKS, Check, LEADERBOARD_CHECKS, LEASE_CHECKS,
     LIMITER_CHECKS, SESSION_CHECKS, SHARED_ANSWER_CHECKS, STORE_CHECKS,
 };
-use medcards_core::leaderboard::Leaderboards;
+use medcards_core::leaderboard::FedLeaderboards;
 use medcards_core::lease::FeedbackLeases;
 use medcards_core::limit::RateLimiter;
 use medcards_core::memory::{
@@ -148,7 +148,7 @@ async fn every_check_of_leases_can_fail() {
     assert_eq!(survivors(LEASE_CHECKS, leases).await, [""; 0]);
 }
 
-fn sabotaged_boards(promise: &'static str) -> Arc<dyn Leaderboards> {
+fn sabotaged_boards(promise: &'static str) -> Arc<dyn FedLeaderboards> {
     let boards = MemoryLeaderboards::new(Arc::new(SystemClock::new()));
     Arc::new(LeaderboardSaboteur::new(boards, promise))
 }
