@@ -1,1 +1,0 @@
-//! How able students are, and how hard cases: kept answer by answer.
