@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use medcards_core::CaseId;
-use medcards_core::case::{Case, CaseVersion, Publication};
+use medcards_core::case::{Case, CaseVersion};
 use medcards_core::store::ListId;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -102,14 +102,14 @@ impl CaseCache {
         }
     }
 
-    pub(crate) fn forget_current(&self, published: &[Publication]) {
+    pub(crate) fn forget_current(&self, published: impl IntoIterator<Item = CaseId>) {
         let mut publications = self
             .publications
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *publications += 1;
-        for publication in published {
-            self.current.remove(&publication.case_id);
+        for case_id in published {
+            self.current.remove(&case_id);
         }
     }
 

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use medcards_core::case::{
-    Case, CaseContent, CaseFilter, CaseQuery, CaseStore, CaseVersion, Publication,
-    PublicationOutcome, folded_words, search_words,
+    Case, CaseContent, CaseCorrection, CaseFilter, CaseQuery, CaseStore, CaseVersion,
+    KeyCorrection, Publication, PublicationOutcome, folded_words, search_words,
 };
 use medcards_core::store::{ListId, Page};
 use medcards_core::{CaseId, Error, ErrorKind, Result, Timestamp};
@@ -99,7 +99,7 @@ impl CaseStore for SqliteStore {
             let editions: Result<Vec<_>> = contents
                 .by_ref()
                 .take(CONTENTS_PER_WRITE)
-                .map(Edition::of)
+                .map(|content| Edition::of(PUBLISH, content))
                 .collect();
             let editions = editions?;
             if editions.is_empty() {
@@ -116,6 +116,14 @@ impl CaseStore for SqliteStore {
                     .await?,
             );
         }
+    }
+
+    async fn correct_case(&self, correction: CaseCorrection) -> Result<Vec<KeyCorrection>> {
+        self.correct(correction).await
+    }
+
+    async fn list_corrections(&self, after: u64, limit: usize) -> Result<Vec<KeyCorrection>> {
+        self.corrections(after, limit).await
     }
 
     async fn find_case(
@@ -334,7 +342,7 @@ impl Search {
 }
 
 /// A content with everything that is written for it.
-struct Edition {
+pub(crate) struct Edition {
     content: CaseContent,
     json: String,
     filter: FilterColumns,
@@ -343,11 +351,11 @@ struct Edition {
 }
 
 impl Edition {
-    fn of(content: CaseContent) -> Result<Self> {
+    pub(crate) fn of(operation: &'static str, content: CaseContent) -> Result<Self> {
         let json = serde_json::to_string(&content).map_err(|source| {
             Error::new(
                 ErrorKind::Unexpected,
-                PUBLISH,
+                operation,
                 "the case has no stored form",
             )
             .with_source(source)
@@ -371,6 +379,10 @@ impl Edition {
             others,
             content,
         })
+    }
+
+    pub(crate) fn content(&self) -> &CaseContent {
+        &self.content
     }
 
     fn is(&self, stored: &str) -> bool {
@@ -410,6 +422,7 @@ impl Write for Publish {
     }
 
     fn committed(&self, published: &Vec<Publication>) {
+        let published = published.iter().map(|publication| publication.case_id);
         self.cases.forget_current(published);
     }
 }
@@ -440,17 +453,13 @@ async fn publish(
             });
         }
         Some(named) => {
-            let (case_id, version) = (named.case_id, named.version.next());
-            update_case(connection, edition, version, named.number, now).await?;
-            let outcome = PublicationOutcome::NewVersion;
-            (
-                named.number,
-                Publication {
-                    case_id,
-                    version,
-                    outcome,
-                },
-            )
+            let publication = Publication {
+                case_id: named.case_id,
+                version: named.version.next(),
+                outcome: PublicationOutcome::NewVersion,
+            };
+            publish_version(connection, edition, &publication, named.number, now).await?;
+            return Ok(publication);
         }
         None => {
             let (case_id, version) = (CaseId::new(now), CaseVersion::FIRST);
@@ -467,6 +476,18 @@ async fn publish(
     };
     insert_version(connection, edition, &publication, number, now).await?;
     Ok(publication)
+}
+
+/// Makes an edition the current version of a case that there is.
+pub(crate) async fn publish_version(
+    connection: &mut SqliteConnection,
+    edition: &Edition,
+    publication: &Publication,
+    number: i64,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    update_case(connection, edition, publication.version, number, now).await?;
+    insert_version(connection, edition, publication, number, now).await
 }
 
 async fn insert_case(
@@ -528,14 +549,14 @@ async fn insert_version(
 }
 
 /// The current version of a case that is known by its name.
-struct Named<'r> {
-    number: i64,
+pub(crate) struct Named<'r> {
+    pub(crate) number: i64,
     case_id: CaseId,
-    version: CaseVersion,
-    content: &'r str,
+    pub(crate) version: CaseVersion,
+    pub(crate) content: &'r str,
 }
 
-fn read_named(row: &SqliteRow) -> Option<Named<'_>> {
+pub(crate) fn read_named(row: &SqliteRow) -> Option<Named<'_>> {
     let mut columns = Columns::of(row);
     Some(Named {
         number: columns.next()?,

@@ -1,8 +1,15 @@
 //! How values stand in columns.
 
+use std::fmt::Write as _;
+use std::time::Duration;
+
 use medcards_core::Timestamp;
+use medcards_core::event::LogPosition;
+use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row, Sqlite, Type};
+
+use crate::error;
 
 /// Microseconds since 1970. What is finer is cut off.
 pub(crate) fn micros(instant: Timestamp) -> i64 {
@@ -12,6 +19,29 @@ pub(crate) fn micros(instant: Timestamp) -> i64 {
 /// The instant as it will be read back.
 pub(crate) fn as_stored(instant: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(micros(instant)).unwrap_or(instant)
+}
+
+/// So long after an instant, or as late as there is.
+pub(crate) fn later(now: Timestamp, by: Duration) -> Timestamp {
+    now.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// Bytes as a statement takes them in a JSON list: `unhex` makes them bytes again.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// A list as a statement takes it.
+pub(crate) fn json_list<T: Serialize>(
+    values: impl Iterator<Item = T>,
+) -> Result<String, sqlx::Error> {
+    let values: Vec<T> = values.collect();
+    serde_json::to_string(&values).map_err(error::unwritable)
 }
 
 /// A number without sign, which a column cannot hold beyond `i64::MAX`.
@@ -37,6 +67,11 @@ impl<'r> Columns<'r> {
         value
     }
 
+    /// Leaves out some columns.
+    pub(crate) fn skip(&mut self, count: usize) {
+        self.at += count;
+    }
+
     /// The next column as the sixteen bytes of an id.
     pub(crate) fn id(&mut self) -> Option<[u8; 16]> {
         self.next::<&[u8]>()?.try_into().ok()
@@ -53,6 +88,14 @@ impl<'r> Columns<'r> {
             .map(Timestamp::from_microsecond)
             .transpose()
             .ok()
+    }
+
+    /// The next two columns as a place in the log.
+    pub(crate) fn position(&mut self) -> Option<LogPosition> {
+        Some(LogPosition {
+            transaction: self.next::<i64>()?.cast_unsigned(),
+            sequence: self.next::<i64>()?.cast_unsigned(),
+        })
     }
 
     /// The next column as a number that fits.

@@ -67,6 +67,11 @@ pub(crate) fn unreadable(what: &'static str) -> Failure {
     ))
 }
 
+/// A value without a stored form within a transaction, which then may not be committed.
+pub(crate) fn unwritable(error: impl StdError + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Encode(Box::new(error))
+}
+
 /// The error of every call after the store was closed.
 pub(crate) fn closed(operation: &'static str) -> Error {
     Error::new(

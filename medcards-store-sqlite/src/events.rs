@@ -1,24 +1,39 @@
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
 use medcards_core::event::{
-    EVENTS_PER_READ_MAX, Event, EventBody, EventLog, LogPosition, ReaderName,
+    EVENTS_COUNTED_MAX, EVENTS_PER_READ_MAX, Event, EventBody, EventLog, LogPosition, ReaderName,
 };
 use medcards_core::shard::Bucket;
+use medcards_core::store::Hint;
 use medcards_core::{Error, ErrorKind, Result, UserId};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
+use crate::answers::event_json;
+use crate::bulk::Bulk;
 use crate::column::{Columns, saturated};
 use crate::error::{self, Failure};
+use crate::hints::StoreHints;
 use crate::writer::Write;
 
 const READ: &str = "read events";
+const APPEND: &str = "append events";
+const COUNT: &str = "count events";
 const FIND_CURSOR: &str = "find cursor";
 const MOVE_CURSOR: &str = "move cursor";
 
 /// One writer gives the numbers, so they are in the order of commits and none appears late.
 const READ_SQL: &str = "
-SELECT sequence, user_id, body FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?";
+SELECT sequence, user_id, kind, body FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?";
+
+/// No event ever goes and no number is left out, so this counts them without reading them.
+const COUNT_SQL: &str = "
+SELECT max(0, coalesce(max(sequence), 0) - max(?, coalesce(min(sequence), 1) - 1)) FROM events";
+
+static INSERTS: LazyLock<Bulk> =
+    LazyLock::new(|| Bulk::new("INSERT INTO events (user_id, bucket, kind, body)", 4, ""));
 
 const FIND_CURSOR_SQL: &str = "SELECT transaction_no, sequence FROM cursors WHERE reader = ?";
 
@@ -46,6 +61,31 @@ impl EventLog for SqliteStore {
             .map_err(|source| error::storage(READ, source))?;
         let events: Option<Vec<_>> = rows.iter().map(read_event).collect();
         events.ok_or_else(|| error::corrupt(READ, "event"))
+    }
+
+    async fn append_events(&self, bodies: Vec<EventBody>) -> Result<()> {
+        bodies.iter().try_for_each(EventBody::check_everyone)?;
+        let events = EventColumns::of_everyone(APPEND, &bodies)?;
+        let hints = self.hints().clone();
+        self.writes().write(Append { events, hints }).await
+    }
+
+    async fn count_events(&self, after: LogPosition) -> Result<u64> {
+        if after.transaction > 0 {
+            return Ok(0);
+        }
+        let row = sqlx::query(COUNT_SQL)
+            .bind(saturated(after.sequence))
+            .fetch_one(self.readers())
+            .await
+            .map_err(|source| error::storage(COUNT, source))?;
+        let count = Columns::of(&row).number::<u64>();
+        let count = count.ok_or_else(|| error::corrupt(COUNT, "number"))?;
+        Ok(count.min(EVENTS_COUNTED_MAX))
+    }
+
+    fn appended(&self) -> Hint {
+        self.hints().appended.take()
     }
 
     async fn find_cursor(&self, reader: &ReaderName) -> Result<LogPosition> {
@@ -89,6 +129,69 @@ impl EventLog for SqliteStore {
     }
 }
 
+struct Append {
+    events: Vec<EventColumns>,
+    hints: StoreHints,
+}
+
+#[async_trait]
+impl Write for Append {
+    type Output = ();
+
+    const OPERATION: &'static str = APPEND;
+
+    async fn apply(&mut self, connection: &mut SqliteConnection) -> Result<(), Failure> {
+        let events: Vec<_> = self.events.iter().collect();
+        Ok(insert(connection, &events).await?)
+    }
+
+    fn committed(&self, _appended: &()) {
+        self.hints.appended.give();
+    }
+}
+
+/// An event of everyone as it is written.
+#[derive(Debug)]
+pub(crate) struct EventColumns {
+    kind: String,
+    body: String,
+}
+
+impl EventColumns {
+    pub(crate) fn of_everyone<'e>(
+        operation: &'static str,
+        bodies: impl IntoIterator<Item = &'e EventBody>,
+    ) -> Result<Vec<Self>> {
+        let columns = |event: &EventBody| {
+            Ok(Self {
+                kind: event.kind().to_owned(),
+                body: event_json(operation, event)?,
+            })
+        };
+        bodies.into_iter().map(columns).collect()
+    }
+}
+
+/// Appends events of everyone in their order.
+pub(crate) async fn insert(
+    connection: &mut SqliteConnection,
+    events: &[&EventColumns],
+) -> Result<(), sqlx::Error> {
+    let everyone = UserId::EVERYONE;
+    for (sql, part) in INSERTS.parts(events) {
+        let mut query = sqlx::query(sql);
+        for event in part {
+            query = query
+                .bind(everyone.as_bytes().as_slice())
+                .bind(i64::from(Bucket::of(&everyone).get()))
+                .bind(event.kind.as_str())
+                .bind(event.body.as_str());
+        }
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 struct MoveCursor {
     reader: ReaderName,
     from: LogPosition,
@@ -129,11 +232,25 @@ fn read_event(row: &SqliteRow) -> Option<Event> {
         sequence: columns.number()?,
     };
     let user_id = UserId::from_bytes(columns.id()?);
-    let body: EventBody = serde_json::from_str(columns.next()?).ok()?;
+    let kind: &str = columns.next()?;
     Some(Event {
         position,
         user_id,
         bucket: Bucket::of(&user_id),
-        body,
+        body: read_body(kind, columns.next()?),
     })
+}
+
+/// The errors of the parser are left out, because they quote what they stumble over.
+fn read_body(kind: &str, body: &str) -> EventBody {
+    let reason = match serde_json::from_str::<EventBody>(body) {
+        Ok(body) if body.kind() == kind => return body,
+        Ok(_other) => "it is of another kind than is noted for it",
+        Err(failure) if failure.is_data() => "this program does not know its kind or form",
+        Err(_failure) => "it is not JSON: the file is damaged",
+    };
+    EventBody::Unreadable {
+        kind: kind.to_owned(),
+        reason: reason.to_owned(),
+    }
 }

@@ -86,18 +86,24 @@ mod answers;
 mod batches;
 mod cases;
 mod chats;
+mod corrections;
 mod events;
+mod jobs;
+mod notices;
 mod precomputed;
 mod sessions;
 mod shared_answers;
 mod spend;
 mod transfer;
 mod users;
+mod views;
 
+mod bulk;
 mod case_cache;
 mod column;
 mod error;
 mod file;
+mod hints;
 mod migrate;
 mod writer;
 

@@ -24,6 +24,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     ),
     (4, "chats", include_str!("../migrations/0004_chats.sql")),
     (5, "batches", include_str!("../migrations/0005_batches.sql")),
+    (
+        6,
+        "learning",
+        include_str!("../migrations/0006_learning.sql"),
+    ),
 ];
 
 const OPERATION: &str = "open store";

@@ -13,6 +13,7 @@ use crate::case_cache::CaseCache;
 use crate::config::{Durability, SqliteConfig};
 use crate::error;
 use crate::file::HeldFile;
+use crate::hints::StoreHints;
 use crate::migrate::migrate;
 use crate::writer::WriteQueue;
 
@@ -50,6 +51,7 @@ struct Opened {
     readers: SqlitePool,
     writes: WriteQueue,
     cases: Arc<CaseCache>,
+    hints: StoreHints,
 }
 
 impl SqliteStore {
@@ -77,11 +79,13 @@ impl SqliteStore {
             Ok(readers) => (connection, readers),
             Err(failure) => return Err(give_up(connection, failure).await),
         };
+        let hints = StoreHints::default();
         let opened = Opened {
             name: format!("SqliteStore({})", file.path().display()),
             readers,
-            writes: WriteQueue::start(file, options, connection),
+            writes: WriteQueue::start(file, options, connection, hints.appended.clone()),
             cases: Arc::new(CaseCache::new(config.case_cache_bytes())),
+            hints,
         };
         Ok(Self {
             opened: Arc::new(opened),
@@ -120,6 +124,10 @@ impl SqliteStore {
 
     pub(crate) fn cases(&self) -> &Arc<CaseCache> {
         &self.opened.cases
+    }
+
+    pub(crate) fn hints(&self) -> &StoreHints {
+        &self.opened.hints
     }
 }
 

@@ -4,11 +4,13 @@ use medcards_core::event::{EventBody, ReaderName};
 use medcards_core::feedback::KeyPosition;
 use medcards_core::spend::MicroDollars;
 use medcards_core::transfer::{
-    Batch, CaseRow, CursorRow, EventRow, FeedbackRow, JsonSense, Part, Place, ReservationRow, Row,
-    SpendDayRow, SpendScopeRow, StoredJson, TransferSource, UserRow,
+    AwardRow, Batch, CaseRow, CursorRow, EventRow, FeedbackRow, JsonSense, Part, Place,
+    ReservationRow, Row, SpendDayRow, SpendScopeRow, StoredJson, TransferSource, UserRow,
 };
 use medcards_core::user::{UserKind, UserSettings};
-use medcards_core::{AnswerId, CaseId, ReservationId, Result, SharedAnswerId, TurnId, UserId};
+use medcards_core::{
+    AnswerId, CaseId, JobId, ReservationId, Result, SharedAnswerId, TurnId, UserId,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::Sqlite;
@@ -19,7 +21,9 @@ use crate::SqliteStore;
 use crate::answers::read_answer;
 use crate::chats::{read_summary, read_turn};
 use crate::column::Columns;
+use crate::corrections::read_correction;
 use crate::error;
+use crate::jobs::{read_dead_row, read_job_row, read_key_row};
 use crate::precomputed::read_kept_columns;
 use crate::shared_answers::read_shared_answer;
 use crate::spend::{read_purpose, read_row, read_user_id};
@@ -82,6 +86,26 @@ const SHARED_ANSWERS_SQL: &str = "
 SELECT id, case_id, case_version, locale, question, answer, reviewer, reviewed_at
 FROM shared_answers WHERE id > ? ORDER BY id LIMIT ?";
 
+const CORRECTIONS_SQL: &str = "
+SELECT number, case_id, version, right_options, corrected_in, corrected_at
+FROM key_corrections WHERE number > ? ORDER BY number LIMIT ?";
+
+const AWARDS_SQL: &str = "
+SELECT user_id, badge, awarded_at FROM awards
+WHERE (user_id, badge) > (?, ?) ORDER BY user_id, badge LIMIT ?";
+
+const JOBS_SQL: &str = "
+SELECT sequence, id, kind, payload, user_id, is_ordered, enqueued_at, run_at, attempt
+FROM jobs WHERE sequence > ? ORDER BY sequence LIMIT ?";
+
+const DEAD_JOBS_SQL: &str = "
+SELECT id, kind, payload, user_id, enqueued_at, attempt, died_at, reason, is_ordered
+FROM dead_jobs WHERE id > ? ORDER BY id LIMIT ?";
+
+const JOB_KEYS_SQL: &str = "
+SELECT kind, key, job_id, kept_until FROM job_keys
+WHERE (kind, key) > (?, ?) ORDER BY kind, key LIMIT ?";
+
 #[async_trait]
 impl TransferSource for SqliteStore {
     async fn count_rows(&self, part: Part) -> Result<u64> {
@@ -99,6 +123,11 @@ impl TransferSource for SqliteStore {
             Part::ChatTurns => "SELECT count(*) FROM chat_turns",
             Part::ChatSummaries => "SELECT count(*) FROM chat_summaries",
             Part::SharedAnswers => "SELECT count(*) FROM shared_answers",
+            Part::KeyCorrections => "SELECT count(*) FROM key_corrections",
+            Part::Awards => "SELECT count(*) FROM awards",
+            Part::Jobs => "SELECT count(*) FROM jobs",
+            Part::DeadJobs => "SELECT count(*) FROM dead_jobs",
+            Part::JobKeys => "SELECT count(*) FROM job_keys",
         };
         let row = sqlx::query(sql).fetch_one(self.readers()).await;
         let row = row.map_err(|source| error::storage(COUNT, source))?;
@@ -251,6 +280,43 @@ impl Kind {
                 key: |columns| Some(SharedAnswerId::from_bytes(columns.id()?).to_string()),
                 value: |row| read_shared_answer(row).map(Row::SharedAnswer),
             },
+            Part::KeyCorrections => Self {
+                query: |key| Ok(sqlx::query(CORRECTIONS_SQL).bind(key.field::<i64>(0, 1)?)),
+                key: |columns| Some(columns.next::<i64>()?.to_string()),
+                value: |row| read_correction(row).map(Row::KeyCorrection),
+            },
+            Part::Awards => Self {
+                query: |key| {
+                    let query = sqlx::query(AWARDS_SQL).bind(key.id(0, 2)?);
+                    Ok(query.bind(key.field::<String>(1, 2)?))
+                },
+                key: |columns| {
+                    let user_id = UserId::from_bytes(columns.id()?);
+                    Some(format!("{user_id}/{}", columns.next::<&str>()?))
+                },
+                value: |row| read_award(row).map(Row::Award),
+            },
+            Part::Jobs => Self {
+                query: |key| Ok(sqlx::query(JOBS_SQL).bind(key.field::<i64>(0, 1)?)),
+                key: |columns| Some(columns.next::<i64>()?.to_string()),
+                value: |row| read_job_row(row).map(Row::Job),
+            },
+            Part::DeadJobs => Self {
+                query: |key| Ok(sqlx::query(DEAD_JOBS_SQL).bind(key.id(0, 1)?)),
+                key: |columns| Some(JobId::from_bytes(columns.id()?).to_string()),
+                value: |row| read_dead_row(row).map(Row::DeadJob),
+            },
+            Part::JobKeys => Self {
+                query: |key| {
+                    let query = sqlx::query(JOB_KEYS_SQL).bind(key.field::<String>(0, 2)?);
+                    Ok(query.bind(key.field::<String>(1, 2)?))
+                },
+                key: |columns| {
+                    let kind: String = columns.next()?;
+                    Some(format!("{kind}/{}", columns.next::<&str>()?))
+                },
+                value: |row| read_key_row(row).map(Row::JobKey),
+            },
         }
     }
 }
@@ -302,6 +368,15 @@ fn read_user(row: &SqliteRow) -> Option<UserRow> {
         kind,
         settings: stored_json::<UserSettings>(columns.next()?)?.1,
         created_at: columns.instant()?,
+    })
+}
+
+fn read_award(row: &SqliteRow) -> Option<AwardRow> {
+    let mut columns = Columns::of(row);
+    Some(AwardRow {
+        user_id: UserId::from_bytes(columns.id()?),
+        badge: columns.next()?,
+        awarded_at: columns.instant()?,
     })
 }
 

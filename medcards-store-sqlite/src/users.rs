@@ -12,6 +12,7 @@ use crate::SqliteStore;
 use crate::answers::event_json;
 use crate::column::{Columns, as_stored, micros};
 use crate::error::{self, Failure};
+use crate::hints::StoreHints;
 use crate::writer::Write;
 
 const ENSURE: &str = "ensure user";
@@ -62,7 +63,7 @@ impl UserStore for SqliteStore {
             changed_at,
         };
         let body = event_json(UPDATE_SETTINGS, &event)?;
-        let kind = event.kind();
+        let kind = event.kind().to_owned();
         self.writes()
             .write(UpdateSettings {
                 user_id,
@@ -70,6 +71,7 @@ impl UserStore for SqliteStore {
                 stored,
                 kind,
                 body,
+                hints: self.hints().clone(),
             })
             .await
     }
@@ -111,8 +113,9 @@ struct UpdateSettings {
     user_id: UserId,
     settings: UserSettings,
     stored: String,
-    kind: &'static str,
+    kind: String,
     body: String,
+    hints: StoreHints,
 }
 
 #[async_trait]
@@ -132,12 +135,16 @@ impl Write for UpdateSettings {
         sqlx::query(INSERT_EVENT_SQL)
             .bind(id)
             .bind(i64::from(Bucket::of(&self.user_id).get()))
-            .bind(self.kind)
+            .bind(self.kind.as_str())
             .bind(self.body.as_str())
             .execute(connection)
             .await?;
         user.settings = self.settings.clone();
         Ok(user)
+    }
+
+    fn committed(&self, _user: &User) {
+        self.hints.appended.give();
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use medcards_core::answer::{Answer, RecordedAnswer};
+use medcards_core::store::Hints;
 use medcards_core::{Error, ErrorKind, Result};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
@@ -71,6 +72,7 @@ impl WriteQueue {
         file: HeldFile,
         options: SqliteConnectOptions,
         connection: SqliteConnection,
+        appended: Hints,
     ) -> Self {
         let (queue, commands) = mpsc::channel(QUEUE_MAX);
         let (running, ended) = watch::channel(());
@@ -80,6 +82,7 @@ impl WriteQueue {
             commands,
             commits: Arc::clone(&commits),
             options,
+            appended,
             wal_noticed: false,
             file,
             _running: running,
@@ -208,6 +211,8 @@ struct Writer {
     commands: mpsc::Receiver<Command>,
     commits: Arc<AtomicU64>,
     options: SqliteConnectOptions,
+    /// Of the events of answers; other writes give their own hints.
+    appended: Hints,
     wal_noticed: bool,
     /// Given up after the connection, because fields are dropped in order.
     file: HeldFile,
@@ -255,7 +260,7 @@ impl Writer {
     async fn settle(&mut self, mut records: Vec<Record>, mut jobs: Vec<Box<dyn Job>>) {
         let failure = match self.transact(&mut records, &mut jobs).await {
             Ok(()) => {
-                records.into_iter().for_each(Record::acknowledge);
+                self.acknowledge(records);
                 jobs.into_iter().for_each(Job::acknowledge);
                 return;
             }
@@ -268,7 +273,7 @@ impl Writer {
         for record in records {
             let mut alone = vec![record];
             match self.transact(&mut alone, &mut []).await {
-                Ok(()) => alone.into_iter().for_each(Record::acknowledge),
+                Ok(()) => self.acknowledge(alone),
                 Err(failure) => fail(alone, Vec::new(), failure),
             }
         }
@@ -279,6 +284,13 @@ impl Writer {
                 Err(failure) => fail(Vec::new(), alone, failure),
             }
         }
+    }
+
+    fn acknowledge(&self, records: Vec<Record>) {
+        if records.iter().any(|record| record.done.is_none()) {
+            self.appended.give();
+        }
+        records.into_iter().for_each(Record::acknowledge);
     }
 
     async fn transact(
