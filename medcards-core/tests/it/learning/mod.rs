@@ -1,5 +1,6 @@
 //! Projections, on logs that are made here.
 
+mod reviews;
 mod user_stats;
 
 use medcards_core::answer::Answer;
