@@ -30,7 +30,8 @@ SELECT sequence, user_id, kind, body FROM events WHERE sequence > ? ORDER BY seq
 
 /// No event ever goes and no number is left out, so this counts them without reading them.
 const COUNT_SQL: &str = "
-SELECT max(0, coalesce(max(sequence), 0) - max(?, coalesce(min(sequence), 1) - 1)) FROM events";
+SELECT max(0, coalesce((SELECT max(sequence) FROM events), 0)
+           - max(?, coalesce((SELECT min(sequence) FROM events), 1) - 1))";
 
 static INSERTS: LazyLock<Bulk> =
     LazyLock::new(|| Bulk::new("INSERT INTO events (user_id, bucket, kind, body)", 4, ""));
@@ -252,5 +253,17 @@ fn read_body(kind: &str, body: &str) -> EventBody {
     EventBody::Unreadable {
         kind: kind.to_owned(),
         reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plans::check;
+
+    #[tokio::test]
+    async fn statements_read_by_their_indexes() {
+        check(READ_SQL, &["PRIMARY KEY (rowid>?)"]).await;
+        check(COUNT_SQL, &["SEARCH events", "SEARCH events"]).await;
     }
 }

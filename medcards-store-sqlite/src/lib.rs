@@ -107,5 +107,8 @@ mod hints;
 mod migrate;
 mod writer;
 
+#[cfg(test)]
+mod plans;
+
 pub use config::{Durability, SqliteConfig};
 pub use store::SqliteStore;

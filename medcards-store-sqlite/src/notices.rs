@@ -207,3 +207,23 @@ fn read_notice(row: &SqliteRow) -> Option<Notice> {
         body: serde_json::from_str(columns.next()?).ok()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plans::check;
+
+    #[tokio::test]
+    async fn statements_read_by_their_indexes() {
+        check(READ_SQL, &["PRIMARY KEY (rowid>?)"]).await;
+        check(LIST_SQL, &["notices_by_user (user_id=? AND rowid>?)"]).await;
+        check(
+            SWEEP_SQL,
+            &[
+                "PRIMARY KEY (rowid=?)",
+                "notices_by_instant (happened_at<?)",
+            ],
+        )
+        .await;
+    }
+}

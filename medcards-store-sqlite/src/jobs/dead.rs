@@ -98,3 +98,24 @@ pub(crate) fn read_dead_row(row: &SqliteRow) -> Option<DeadJobRow> {
     let order = read_order(&mut columns)?;
     Some(DeadJobRow { job, order })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plans::check;
+
+    #[tokio::test]
+    async fn statements_read_by_their_indexes() {
+        check(
+            REQUEUE_SQL,
+            &[
+                "TEMP B-TREE FOR GROUP BY",
+                "SCAN wanted",
+                "PRIMARY KEY (id=?)",
+                "TEMP B-TREE FOR ORDER BY",
+            ],
+        )
+        .await;
+        check(DELETE_SQL, &["PRIMARY KEY (id=?)"]).await;
+    }
+}

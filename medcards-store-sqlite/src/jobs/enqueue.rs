@@ -196,3 +196,19 @@ async fn put_keys(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plans::check;
+
+    #[tokio::test]
+    async fn statements_read_by_their_indexes() {
+        check(KEPT_SQL, &["(id=?)", "(id=?)"]).await;
+        check(
+            KEYS_SQL,
+            &["PRIMARY KEY (kind=? AND key=?)", "(id=?)", "(id=?)"],
+        )
+        .await;
+    }
+}

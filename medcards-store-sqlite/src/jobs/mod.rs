@@ -432,3 +432,35 @@ pub(crate) fn read_key_row(row: &SqliteRow) -> Option<JobKeyRow> {
         kept_until: columns.instant()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plans::check;
+
+    #[tokio::test]
+    async fn statements_read_by_their_indexes() {
+        check(
+            DUE_SQL,
+            &[
+                "jobs_by_instant (kind=? AND run_at<?)",
+                "jobs_in_order (user_id=? AND rowid<?)",
+            ],
+        )
+        .await;
+        check(CLAIM_SQL, &["PRIMARY KEY (rowid=?)"]).await;
+        check(HEARTBEAT_SQL, &["PRIMARY KEY (rowid=?)", "(id=?)"]).await;
+        check(NEXT_DUE_SQL, &["jobs_by_instant (kind=?)"]).await;
+        check(LIST_DEAD_SQL, &["PRIMARY KEY (id>?)"]).await;
+        check(
+            SWEEP_KEYS_SQL,
+            &[
+                "PRIMARY KEY (kind=? AND key=?)",
+                "job_keys_by_instant (kept_until<?)",
+                "(id=?)",
+                "(id=?)",
+            ],
+        )
+        .await;
+    }
+}

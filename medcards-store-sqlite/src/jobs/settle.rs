@@ -195,3 +195,17 @@ async fn follow(
 fn cut_off(reason: &str) -> &str {
     &reason[..reason.floor_char_boundary(JOB_REASON_LEN_MAX)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plans::check;
+
+    #[tokio::test]
+    async fn statements_read_by_their_indexes() {
+        check(HELD_SQL, &["(id=?)"]).await;
+        check(DELETE_SQL, &["PRIMARY KEY (rowid=?)"]).await;
+        check(RETRY_SQL, &["PRIMARY KEY (rowid=?)"]).await;
+        check(BURY_SQL, &["PRIMARY KEY (rowid=?)"]).await;
+    }
+}

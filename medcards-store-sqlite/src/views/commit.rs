@@ -272,3 +272,19 @@ async fn write_awards<'c>(
     let is_new = |award: &&NewAward| written.remove(&(award.user_id, award.badge.clone()));
     Ok(awards.iter().filter(is_new).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plans::check;
+
+    #[tokio::test]
+    async fn statements_read_by_their_indexes() {
+        check(
+            REMOVE_ROWS_SQL,
+            &["PRIMARY KEY (edition=? AND owner=? AND item=?)"],
+        )
+        .await;
+        check(MOVE_SQL, &["PRIMARY KEY (rowid=?)"]).await;
+    }
+}

@@ -238,3 +238,32 @@ impl Write for Sweep {
         Ok(swept.rows_affected() as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plans::check;
+
+    #[tokio::test]
+    async fn statements_read_by_their_indexes() {
+        check(TAKE_LEAD_SQL, &["PRIMARY KEY (name=?)"]).await;
+        check(
+            SWEEP_SQL,
+            &[
+                "PRIMARY KEY (edition=? AND owner=? AND item=?)",
+                "COVERING INDEX view_editions_gone",
+                "PRIMARY KEY (edition=?)",
+            ],
+        )
+        .await;
+        check(
+            FORGET_GONE_SQL,
+            &[
+                "COVERING INDEX view_editions_gone",
+                "PRIMARY KEY (edition=?)",
+            ],
+        )
+        .await;
+        check(FORGET_SET_ASIDE_SQL, &["PRIMARY KEY (edition=?)"]).await;
+    }
+}

@@ -382,3 +382,66 @@ fn read_set_aside(row: &SqliteRow) -> Option<SetAside> {
         reason: columns.next()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plans::check;
+
+    #[tokio::test]
+    async fn statements_read_by_their_indexes() {
+        check(
+            FIND_SQL,
+            &[
+                "PRIMARY KEY (name=?)",
+                "view_editions_current (view=?)",
+                "view_editions_next (view=?)",
+            ],
+        )
+        .await;
+        check(
+            FIND_ROWS_SQL,
+            &[
+                "PRIMARY KEY (edition=? AND owner=? AND item=?)",
+                "view_editions_current (view=?)",
+                "PRIMARY KEY (rowid=?)",
+            ],
+        )
+        .await;
+        check(
+            LIST_ROWS_SQL,
+            &[
+                "PRIMARY KEY (edition=? AND owner=? AND item>?)",
+                "view_editions_current (view=?)",
+                "PRIMARY KEY (rowid=?)",
+            ],
+        )
+        .await;
+        check(
+            SHELF_SQL,
+            &[
+                "view_rows_by_place (edition=? AND owner=? AND (place,item)>(?,?) AND place<?)",
+                "view_editions_current (view=?)",
+                "PRIMARY KEY (rowid=?)",
+            ],
+        )
+        .await;
+        check(
+            SHELF_DOWN_SQL,
+            &[
+                "view_rows_by_place (edition=? AND owner=? AND place>? AND place<?)",
+                "view_editions_current (view=?)",
+                "PRIMARY KEY (rowid=?)",
+                "TEMP B-TREE FOR LAST TERM OF ORDER BY",
+            ],
+        )
+        .await;
+        check(LIST_SET_ASIDE_SQL, &["PRIMARY KEY (edition=?)"]).await;
+        check(ANY_GONE_SQL, &["COVERING INDEX view_editions_gone"]).await;
+        check(
+            LIST_AWARDS_SQL,
+            &["PRIMARY KEY (user_id=?)", "TEMP B-TREE FOR ORDER BY"],
+        )
+        .await;
+    }
+}
