@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use medcards_core::answer::{AnswerStore, RecordOutcome};
 use medcards_core::chat::{ChatStore, ChatTurn, TurnOrigin, TurnReply, TurnStart};
+use medcards_core::event::LogPosition;
+use medcards_core::job::{
+    ClaimedJob, Effects, JobKind, JobOutcome, JobQueue, NewJob, Settled, Settlement,
+};
+use medcards_core::notice::{NewNotice, NoticeBody, NoticeStore};
 use medcards_core::spend::MicroDollars;
 use medcards_core::store::Consistency;
 use medcards_core::testing::{SAMPLE_START, sample_user_id};
@@ -106,8 +111,66 @@ async fn every_acknowledged_turn_outlives_the_process_once() {
     fresh::assert_sound(&path(folder.path())).await;
 }
 
+/// A job that was acknowledged as enqueued is done once or still to be done, never both. One that was
+/// acknowledged as done has told its user, once.
+#[tokio::test]
+async fn every_acknowledged_job_outlives_the_process_with_its_notice() {
+    let folder = folder();
+    let (mut enqueued, mut done) = (HashSet::new(), HashSet::new());
+    for acknowledgements in KILLS {
+        for said in write_and_kill(&path(folder.path()), JOBS, acknowledgements) {
+            let (what, id) = said.split_once(' ').unwrap();
+            match what {
+                "enqueued" => assert!(enqueued.insert(id.to_owned()), "{id} was enqueued once"),
+                _ => assert!(done.insert(id.to_owned()), "{id} was done once"),
+            }
+        }
+    }
+    assert!(enqueued.len() + done.len() >= KILLS.iter().sum());
+
+    let store = SqliteStore::open(config(folder.path())).await.unwrap();
+    let mut told = HashSet::new();
+    let mut after = LogPosition::START;
+    loop {
+        let notices = store.read_notices(after, 1_000).await.unwrap();
+        for notice in &notices {
+            let NoticeBody::Badge { badge } = &notice.body else {
+                panic!("{notice:?}")
+            };
+            assert!(told.insert(badge.clone()), "{badge} was told once");
+        }
+        match notices.last() {
+            Some(last) => after = last.position,
+            None => break,
+        }
+    }
+    let mut left = HashSet::new();
+    loop {
+        // All leases of the dead have ended.
+        let claimed = claim(&store, 1_000, later(10_000)).await;
+        if claimed.is_empty() {
+            break;
+        }
+        left.extend(claimed.iter().map(|job| job.id.to_string()));
+    }
+    assert!(done.is_subset(&told));
+    assert!(told.is_disjoint(&left), "what was told of is over");
+    for id in &enqueued {
+        assert!(told.contains(id) || left.contains(id), "{id} is lost");
+    }
+    store.close().await;
+    fresh::assert_sound(&path(folder.path())).await;
+}
+
+async fn claim(store: &SqliteStore, limit: usize, now: Timestamp) -> Vec<ClaimedJob> {
+    let kinds = [JobKind::new("tell").unwrap()];
+    let lease = Duration::from_secs(5_000);
+    store.claim(&kinds, limit, now, lease).await.unwrap()
+}
+
 /// The tests that write until they are killed, and what each line of theirs begins with.
 const ANSWERS: (&str, &str) = ("crash::child_writes_until_killed", "stored ");
+const JOBS: (&str, &str) = ("crash::child_works_until_killed", "job ");
 const TURNS: (&str, &str) = ("crash::child_chats_until_killed", "turn ");
 
 /// Lets another process write, kills it after some acknowledgements, and returns all of them.
@@ -167,6 +230,48 @@ async fn child_writes_until_killed() {
         });
     }
     writers.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by every_acknowledged_job_outlives_the_process_with_its_notice"]
+async fn child_works_until_killed() {
+    let Some(file) = std::env::var_os(FILE) else {
+        return;
+    };
+    let store = SqliteStore::open(SqliteConfig::new(file)).await.unwrap();
+    let say = |what, id| writeln!(std::io::stdout().lock(), "job {what} {id}").unwrap();
+    let mut workers = JoinSet::new();
+    for _ in 0..16 {
+        let store = store.clone();
+        workers.spawn(async move {
+            loop {
+                let job = NewJob::new(JobKind::new("tell").unwrap(), "", SAMPLE_START);
+                let id = job.id;
+                store.enqueue(vec![job], SAMPLE_START).await.unwrap();
+                say("enqueued", id);
+                for job in claim(&store, 1, SAMPLE_START).await {
+                    let badge = job.id.to_string();
+                    let notice = NewNotice {
+                        user_id: sample_user_id(1),
+                        at: SAMPLE_START,
+                        body: NoticeBody::Badge { badge },
+                    };
+                    let settlement = Settlement {
+                        claim: job.claim(),
+                        outcome: JobOutcome::Done,
+                        effects: Effects {
+                            notices: vec![notice],
+                            ..Effects::default()
+                        },
+                    };
+                    let settled = store.settle(vec![settlement], SAMPLE_START).await;
+                    assert_eq!(settled.unwrap(), [Settled::Done]);
+                    say("done", job.id);
+                }
+            }
+        });
+    }
+    workers.join_all().await;
 }
 
 fn later(seconds: u64) -> Timestamp {

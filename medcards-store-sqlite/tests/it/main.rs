@@ -18,6 +18,8 @@ mod format;
 mod full;
 /// Writes that share a commit, and closing.
 mod group_commit;
+/// What is derived from the log, and what newer programs wrote.
+mod learning;
 /// The spend ledger against a model, step by step.
 mod money;
 /// Searches that look like queries.
