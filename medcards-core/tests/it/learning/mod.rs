@@ -1,5 +1,7 @@
 //! Projections, on logs that are made here.
 
+mod ability;
+mod irt;
 mod reviews;
 mod user_stats;
 
