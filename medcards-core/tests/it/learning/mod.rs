@@ -1,6 +1,7 @@
 //! Projections, on logs that are made here.
 
 mod ability;
+mod case_stats;
 mod irt;
 mod reviews;
 mod user_stats;
@@ -9,7 +10,7 @@ use medcards_core::answer::Answer;
 use medcards_core::case::{CaseVersion, OptionOrder, OptionSet};
 use medcards_core::event::{Event, EventBody, LogPosition};
 use medcards_core::shard::Bucket;
-use medcards_core::view::{CaseFact, Facts};
+use medcards_core::view::{CaseFact, Facts, Folded, ProjectionRow};
 use medcards_core::{AnswerId, CaseId, Timestamp, UserId};
 use uuid::Uuid;
 
@@ -73,4 +74,15 @@ fn facts(cases: u32) -> Facts {
         facts.insert(case(n), CaseVersion::FIRST, fact);
     }
     facts
+}
+
+/// Checks that each row is read as it is written, and returns the length of the longest.
+fn stored_len_max<R: ProjectionRow>(folded: &Folded<R>) -> usize {
+    let len = |row: &R| {
+        let bytes = row.to_bytes().expect("the row has a stored form");
+        let read = R::from_bytes(&bytes).expect("what is written is read");
+        assert_eq!(&read, row);
+        bytes.len()
+    };
+    folded.rows.values().map(len).max().unwrap_or_default()
 }

@@ -1,1 +1,0 @@
-//! How each version of a case is answered.
