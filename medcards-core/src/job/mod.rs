@@ -52,6 +52,15 @@ impl JobKind {
         (fits && plain).then(|| Self(name.into()))
     }
 
+    /// A name that is written out in the program.
+    ///
+    /// # Panics
+    /// If it is not one that [`Self::new`] takes.
+    #[must_use]
+    pub fn named(name: &'static str) -> Self {
+        Self::new(name).expect("the names of kinds in a program are lower-case letters and hyphens")
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -150,6 +150,10 @@ impl<R: Clone> Changes<R> {
         self.rows.len()
     }
 
+    pub(super) fn dirty_len(&self) -> usize {
+        self.dirty.len()
+    }
+
     pub(super) fn forget(&mut self) {
         self.rows.clear();
         self.dirty.clear();

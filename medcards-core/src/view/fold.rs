@@ -70,6 +70,12 @@ impl<P: Projection> Folder<P> {
         self.len() == 0
     }
 
+    /// How many rows differ from what is stored.
+    #[must_use]
+    pub fn changed(&self) -> usize {
+        self.changes.dirty_len()
+    }
+
     /// Forgets all rows, also those that were changed.
     pub fn forget(&mut self) {
         self.changes.forget();

@@ -1,4 +1,5 @@
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,7 +17,7 @@ pub trait Projection: Debug + Send + Sync + 'static {
     /// The name of the view, which never changes.
     fn name(&self) -> ViewName;
 
-    /// Which rules these are. When they change, this changes, and the view is built anew.
+    /// Which rules these are. When they change, this becomes greater, and the view is built anew.
     fn version(&self) -> u64;
 
     /// The rows that an event will probably ask for, so that they are read together with those of the
@@ -37,6 +38,35 @@ pub trait Projection: Debug + Send + Sync + 'static {
         facts: &Facts,
         changes: &mut Changes<Self::Row>,
     ) -> Result<(), Stop>;
+}
+
+impl<T: Projection + ?Sized> Projection for Arc<T> {
+    type Row = T::Row;
+
+    fn name(&self) -> ViewName {
+        (**self).name()
+    }
+
+    fn version(&self) -> u64 {
+        (**self).version()
+    }
+
+    fn likely_rows(&self, event: &Event) -> Vec<RowKey> {
+        (**self).likely_rows(event)
+    }
+
+    fn place(&self, key: &RowKey, row: &Self::Row) -> Option<i64> {
+        (**self).place(key, row)
+    }
+
+    fn apply(
+        &self,
+        event: &Event,
+        facts: &Facts,
+        changes: &mut Changes<Self::Row>,
+    ) -> Result<(), Stop> {
+        (**self).apply(event, facts, changes)
+    }
 }
 
 /// What a row of a view is. Implemented for whatever fits; never implement it by hand.
