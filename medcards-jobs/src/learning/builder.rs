@@ -1,0 +1,125 @@
+use std::fmt;
+use std::sync::Arc;
+
+use medcards_core::Result;
+use medcards_core::view::Projection;
+
+use super::LearningRunner;
+use crate::Stores;
+use crate::cron::{Cron, CronEntry};
+use crate::view::{CaseFacts, ViewRunner, ViewRunnerConfig};
+use crate::worker::{JobHandler, Workers};
+
+/// Starts the runner of one view.
+type StartView = Box<dyn FnOnce(&Stores, ViewRunnerConfig, Arc<CaseFacts>) -> ViewRunner + Send>;
+
+/// Builds a [`LearningRunner`].
+pub struct LearningRunnerBuilder {
+    stores: Stores,
+    view_config: ViewRunnerConfig,
+    views: Vec<StartView>,
+    handlers: Vec<Arc<dyn JobHandler>>,
+    cron: Vec<CronEntry>,
+    with_views: bool,
+    with_workers: bool,
+}
+
+impl LearningRunnerBuilder {
+    pub(super) fn new(stores: Stores) -> Self {
+        Self {
+            stores,
+            view_config: ViewRunnerConfig::default(),
+            views: Vec::new(),
+            handlers: Vec::new(),
+            cron: Vec::new(),
+            with_views: true,
+            with_workers: true,
+        }
+    }
+
+    /// Keeps one more view.
+    #[must_use]
+    pub fn view<P: Projection>(mut self, projection: P) -> Self {
+        self.views.push(Box::new(|stores, config, cases| {
+            ViewRunner::start_with(projection, stores.clone(), config, cases)
+        }));
+        self
+    }
+
+    /// Does one more kind of job.
+    #[must_use]
+    pub fn handler(mut self, handler: Arc<dyn JobHandler>) -> Self {
+        self.handlers.push(handler);
+        self
+    }
+
+    /// Enqueues one more kind of job at certain times.
+    #[must_use]
+    pub fn cron(mut self, entry: CronEntry) -> Self {
+        self.cron.push(entry);
+        self
+    }
+
+    /// How views are kept. Default: [`ViewRunnerConfig::default`].
+    #[must_use]
+    pub fn view_config(mut self, config: ViewRunnerConfig) -> Self {
+        self.view_config = config;
+        self
+    }
+
+    /// Whether this process keeps views. Default: yes.
+    #[must_use]
+    pub fn with_views(mut self, with_views: bool) -> Self {
+        self.with_views = with_views;
+        self
+    }
+
+    /// Whether this process does jobs and cron. Default: yes.
+    #[must_use]
+    pub fn with_workers(mut self, with_workers: bool) -> Self {
+        self.with_workers = with_workers;
+        self
+    }
+
+    /// Starts all of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](medcards_core::ErrorKind::Invalid) if two handlers are for the same kind
+    /// of job.
+    ///
+    /// # Panics
+    /// If there is no tokio runtime.
+    pub fn start(self) -> Result<LearningRunner> {
+        let stores = self.stores;
+        let (queue, clock) = (
+            Arc::clone(&stores.learning) as Arc<dyn medcards_core::job::JobQueue>,
+            Arc::clone(&stores.clock),
+        );
+        let (mut workers, mut cron) = (None, None);
+        if self.with_workers {
+            let mut builder = Workers::builder(Arc::clone(&queue), Arc::clone(&clock));
+            for handler in self.handlers {
+                builder = builder.handler(handler);
+            }
+            workers = Some(builder.start()?);
+            cron = Some(Cron::start(queue, clock, self.cron));
+        }
+        let mut views = Vec::new();
+        if self.with_views {
+            let cases = Arc::new(CaseFacts::new(Arc::clone(&stores.store)));
+            let start = |start: StartView| start(&stores, self.view_config, Arc::clone(&cases));
+            views = self.views.into_iter().map(start).collect();
+        }
+        Ok(LearningRunner::new(stores, views, workers, cron))
+    }
+}
+
+impl fmt::Debug for LearningRunnerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LearningRunnerBuilder")
+            .field("views", &self.views.len())
+            .field("handlers", &self.handlers)
+            .field("cron", &self.cron)
+            .finish_non_exhaustive()
+    }
+}
