@@ -12,7 +12,6 @@ pub mod case_stats;
 pub mod habits;
 pub mod irt;
 pub mod next;
-pub mod regrade;
 pub mod reviews;
 pub mod user_stats;
 

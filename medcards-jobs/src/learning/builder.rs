@@ -4,7 +4,7 @@ use std::sync::Arc;
 use medcards_core::Result;
 use medcards_core::view::Projection;
 
-use super::LearningRunner;
+use super::{LearningRunner, NotifyRegraded, Sweep, TellRegraded};
 use crate::Stores;
 use crate::cron::{Cron, CronEntry};
 use crate::view::{CaseFacts, ViewRunner, ViewRunnerConfig};
@@ -35,6 +35,21 @@ impl LearningRunnerBuilder {
             with_views: true,
             with_workers: true,
         }
+    }
+
+    /// Does and enqueues the jobs that every platform has: students are told of regraded answers, and
+    /// what is not needed any more is deleted every hour.
+    ///
+    /// # Errors
+    /// None but for a defect of this program.
+    pub fn product_jobs(self) -> Result<Self> {
+        let stores = self.stores.clone();
+        let hourly = CronEntry::new(Sweep::job_kind(), "17 * * * *", "UTC")?;
+        Ok(self
+            .handler(Arc::new(NotifyRegraded::new(stores.clone())))
+            .handler(Arc::new(TellRegraded::new(stores.clone())))
+            .handler(Arc::new(Sweep::new(stores)))
+            .cron(hourly))
     }
 
     /// Keeps one more view.
