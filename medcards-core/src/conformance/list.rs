@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use super::whole::WholeStore;
 use crate::cache::Cache;
 use crate::chat::{ChatStore, SharedAnswers};
 use crate::leaderboard::FedLeaderboards;
@@ -61,6 +62,18 @@ pub const CHAT_CHECKS: &[Check<Arc<dyn ChatStore>>] =
 /// All checks of a store of shared answers.
 pub const SHARED_ANSWER_CHECKS: &[Check<Arc<dyn SharedAnswers>>] =
     crate::__shared_answer_checks!([crate::__check_table] []);
+
+/// All checks of a store of jobs.
+pub const JOB_CHECKS: &[Check<Arc<dyn WholeStore>>] =
+    crate::__job_checks!([crate::__check_table] []);
+
+/// All checks of a store of notices.
+pub const NOTICE_CHECKS: &[Check<Arc<dyn WholeStore>>] =
+    crate::__notice_checks!([crate::__check_table] []);
+
+/// All checks of a store of views.
+pub const VIEW_CHECKS: &[Check<Arc<dyn WholeStore>>] =
+    crate::__view_checks!([crate::__check_table] []);
 
 /// All checks of a rate limiter.
 pub const LIMITER_CHECKS: &[Check<DrivenLimiter>] =
@@ -230,6 +243,66 @@ macro_rules! shared_answer_conformance {
         $crate::__shared_answer_checks! {
             [$crate::__check_tests] [shared_answer_bare shared_answer_behind_arc_dyn]
         }
+    };
+}
+
+/// Expands every check of a queue of jobs into tests of a backend that is also a store of
+/// everything else.
+///
+/// Takes the path of an `async fn() -> (S, G)` that makes a fresh, empty backend and a guard, which
+/// is dropped after the check. Use it in a module of its own; see
+/// [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! job_conformance {
+    ($make:path) => {
+        async fn conformance_backend() -> (
+            impl $crate::conformance::WholeStore,
+            impl ::core::marker::Sized,
+        ) {
+            $make().await
+        }
+
+        $crate::__job_checks! { [$crate::__check_tests] [whole_bare whole_behind_arc_dyn] }
+    };
+}
+
+/// Expands every check of a store of notices into tests of a backend that is also a store of
+/// everything else.
+///
+/// Takes the path of an `async fn() -> (S, G)` that makes a fresh, empty backend and a guard, which
+/// is dropped after the check. Use it in a module of its own; see
+/// [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! notice_conformance {
+    ($make:path) => {
+        async fn conformance_backend() -> (
+            impl $crate::conformance::WholeStore,
+            impl ::core::marker::Sized,
+        ) {
+            $make().await
+        }
+
+        $crate::__notice_checks! { [$crate::__check_tests] [whole_bare whole_behind_arc_dyn] }
+    };
+}
+
+/// Expands every check of a store of views into tests of a backend that is also a store of
+/// everything else.
+///
+/// Takes the path of an `async fn() -> (S, G)` that makes a fresh, empty backend and a guard, which
+/// is dropped after the check. Use it in a module of its own; see
+/// [`conformance`](crate::conformance).
+#[macro_export]
+macro_rules! view_conformance {
+    ($make:path) => {
+        async fn conformance_backend() -> (
+            impl $crate::conformance::WholeStore,
+            impl ::core::marker::Sized,
+        ) {
+            $make().await
+        }
+
+        $crate::__view_checks! { [$crate::__check_tests] [whole_bare whole_behind_arc_dyn] }
     };
 }
 
@@ -674,6 +747,120 @@ macro_rules! __limiter_checks {
                 who_waits_as_long_as_was_said_is_let_through
                 all_of_the_quota_is_there_again_when_said
                 a_clock_set_back_gives_nothing_twice
+            }
+        }
+    };
+}
+
+/// Hands the list of all checks of a queue of jobs to another macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __job_checks {
+    ([$($then:tt)*] $passed:tt) => {
+        $($then)*! {
+            $passed
+            jobs {
+                a_new_job_is_claimed_as_it_was_given
+                the_longest_job_that_is_allowed_is_kept
+                a_job_is_not_claimed_before_its_time
+                only_jobs_of_the_given_kinds_are_claimed
+                jobs_due_longest_are_claimed_first
+                a_claim_is_bounded
+                claimers_at_once_get_different_jobs
+                a_job_whose_lease_has_ended_is_claimed_again
+                a_heartbeat_prolongs_a_claim
+                a_heartbeat_of_a_lost_claim_says_so
+                a_job_that_is_done_is_forgotten
+                a_late_attempt_counts_if_no_other_was_made
+                a_lost_attempt_writes_nothing
+                an_attempt_is_settled_once
+                one_of_many_settlements_at_once_counts
+                effects_are_written_with_the_end
+                a_job_of_an_effect_is_like_any_other
+                settlements_are_answered_in_their_order
+                effects_that_cannot_be_written_are_refused_whole
+                jobs_that_cannot_be_enqueued_are_refused_whole
+                too_many_at_once_are_refused
+                a_job_that_is_there_is_known
+                a_key_is_taken_while_its_job_is_there
+                a_key_is_taken_as_long_as_was_asked
+                a_key_is_of_one_kind
+                a_key_is_taken_within_a_call
+                one_of_many_takes_a_key
+                keys_that_are_free_are_swept
+                jobs_in_order_are_done_one_at_a_time
+                a_job_in_order_holds_up_those_of_other_kinds
+                a_retried_job_holds_up_those_behind_it
+                a_requeued_job_waits_for_one_under_way
+                jobs_in_order_hold_up_no_others
+                claimers_at_once_keep_the_order_of_a_user
+                a_retry_is_due_when_it_was_asked_for
+                a_job_given_up_is_kept
+                dead_jobs_are_listed_in_order_of_id
+                a_requeued_job_is_due_and_goes_on
+                a_discarded_job_is_gone
+                jobs_are_counted_by_kind
+                the_next_due_instant_is_the_earliest
+                who_waits_for_jobs_hears_of_them
+            }
+        }
+    };
+}
+
+/// Hands the list of all checks of a store of notices to another macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __notice_checks {
+    ([$($then:tt)*] $passed:tt) => {
+        $($then)*! {
+            $passed
+            notices {
+                a_notice_is_read_as_it_was_written
+                notices_stand_in_the_order_of_commits
+                reading_on_gives_every_notice_once
+                a_read_of_notices_is_bounded
+                a_user_reads_no_notice_of_another
+                reading_while_many_write_misses_and_repeats_nothing
+                what_comes_is_behind_the_last_place
+                old_notices_are_swept
+                who_waits_for_notices_hears_of_them
+            }
+        }
+    };
+}
+
+/// Hands the list of all checks of a store of views to another macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __view_checks {
+    ([$($then:tt)*] $passed:tt) => {
+        $($then)*! {
+            $passed
+            views {
+                a_view_that_nobody_began_is_empty
+                a_new_view_has_announced_what_the_log_has
+                an_edition_begun_again_stays_as_it_is
+                an_edition_of_other_rules_gives_up_the_next_one
+                an_edition_begun_by_many_at_once_is_one
+                views_are_listed_and_kept_apart
+                one_runner_leads_until_its_lease_has_ended
+                a_lead_given_up_is_free
+                one_of_many_takes_the_lead
+                rows_are_found_as_they_were_committed
+                rows_are_replaced_and_removed
+                as_many_rows_as_allowed_are_written_at_once
+                a_commit_counts_from_where_the_edition_stands
+                one_of_many_commits_at_once_counts
+                only_who_leads_commits
+                a_commit_to_no_edition_is_told_so
+                a_commit_that_cannot_be_written_is_refused_whole
+                an_event_is_announced_once
+                a_badge_is_awarded_once
+                rows_of_an_owner_are_listed_in_order_of_item
+                a_shelf_is_read_in_order_of_place
+                the_next_edition_takes_the_place_of_the_current_one
+                an_edition_that_is_gone_has_no_rows
+                events_set_aside_are_kept_and_counted
             }
         }
     };

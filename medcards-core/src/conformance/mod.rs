@@ -19,8 +19,9 @@
 //! ```
 //!
 //! The checks are also plain functions, and listed in [`STORE_CHECKS`], [`BATCH_CHECKS`],
-//! [`CACHE_CHECKS`], [`CHAT_CHECKS`], [`LEADERBOARD_CHECKS`], [`LEASE_CHECKS`], [`LEDGER_CHECKS`],
-//! [`LIMITER_CHECKS`], [`SESSION_CHECKS`] and [`SHARED_ANSWER_CHECKS`]. A check panics if the promise
+//! [`CACHE_CHECKS`], [`CHAT_CHECKS`], [`JOB_CHECKS`], [`LEADERBOARD_CHECKS`], [`LEASE_CHECKS`],
+//! [`LEDGER_CHECKS`], [`LIMITER_CHECKS`], [`NOTICE_CHECKS`], [`SESSION_CHECKS`],
+//! [`SHARED_ANSWER_CHECKS`] and [`VIEW_CHECKS`]. A check panics if the promise
 //! is broken. It wants a backend that is fresh, and a multi-threaded runtime to make its concurrent
 //! calls truly concurrent.
 
@@ -32,6 +33,7 @@
 mod list;
 mod run;
 mod steps;
+mod whole;
 
 pub mod answers;
 pub mod batches;
@@ -39,9 +41,11 @@ pub mod cache;
 pub mod cases;
 pub mod chats;
 pub mod events;
+pub mod jobs;
 pub mod leaderboards;
 pub mod leases;
 pub mod limiter;
+pub mod notices;
 pub mod precomputed;
 pub mod search;
 pub mod sessions;
@@ -49,11 +53,12 @@ pub mod shared_answers;
 pub mod spend;
 pub mod transfer;
 pub mod users;
+pub mod views;
 
 pub use list::{
-    BATCH_CHECKS, CACHE_CHECKS, CHAT_CHECKS, Check, DrivenLimiter, LEADERBOARD_CHECKS,
-    LEASE_CHECKS, LEDGER_CHECKS, LIMITER_CHECKS, SESSION_CHECKS, SHARED_ANSWER_CHECKS,
-    STORE_CHECKS,
+    BATCH_CHECKS, CACHE_CHECKS, CHAT_CHECKS, Check, DrivenLimiter, JOB_CHECKS, LEADERBOARD_CHECKS,
+    LEASE_CHECKS, LEDGER_CHECKS, LIMITER_CHECKS, NOTICE_CHECKS, SESSION_CHECKS,
+    SHARED_ANSWER_CHECKS, STORE_CHECKS, VIEW_CHECKS,
 };
 #[doc(hidden)]
 pub use run::{
@@ -61,5 +66,7 @@ pub use run::{
     chat_behind_arc_dyn, leaderboard_bare, leaderboard_behind_arc_dyn, leases_bare,
     leases_behind_arc_dyn, ledger_bare, ledger_behind_arc_dyn, limiter_bare,
     limiter_behind_arc_dyn, session_bare, session_behind_arc_dyn, shared_answer_bare,
-    shared_answer_behind_arc_dyn, store_bare, store_behind_arc_dyn,
+    shared_answer_behind_arc_dyn, store_bare, store_behind_arc_dyn, whole_bare,
+    whole_behind_arc_dyn,
 };
+pub use whole::WholeStore;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::DrivenLimiter;
+use super::{DrivenLimiter, WholeStore};
 use crate::cache::Cache;
 use crate::chat::{ChatStore, SharedAnswers};
 use crate::leaderboard::FedLeaderboards;
@@ -60,6 +60,7 @@ runners!(leases_bare, leases_behind_arc_dyn: FeedbackLeases);
 runners!(leaderboard_bare, leaderboard_behind_arc_dyn: FedLeaderboards);
 runners!(session_bare, session_behind_arc_dyn: SessionStore);
 runners!(chat_bare, chat_behind_arc_dyn: ChatStore);
+runners!(whole_bare, whole_behind_arc_dyn: WholeStore);
 runners!(shared_answer_bare, shared_answer_behind_arc_dyn: SharedAnswers);
 
 /// Runs a check on a limiter as it is. The guard goes last, also after a panic.

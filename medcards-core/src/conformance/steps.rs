@@ -8,7 +8,7 @@ use crate::answer::{Answer, RecordedAnswer};
 use crate::case::{Case, CaseContent, CaseQuery, CaseRecord};
 use crate::event::{Event, LogPosition};
 use crate::id::{CaseId, UserId};
-use crate::store::{Consistency, Page, PageCursor, PageLimit, Store};
+use crate::store::{Consistency, Hint, Page, PageCursor, PageLimit, Store};
 use crate::testing::{SAMPLE_START, sample_answer, sample_content, sample_record, sample_user_id};
 use crate::user::{User, UserKind};
 use crate::{ErrorKind, Result};
@@ -27,6 +27,9 @@ const EVENTS_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How long to wait before events are looked for again: a log may show them late, not never.
 const EVENTS_POLL: Duration = Duration::from_millis(5);
+
+/// How long a hint of what the store itself did may take.
+const HINT_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// That many seconds into the samples.
 pub(super) fn at(seconds: i64) -> Timestamp {
@@ -231,6 +234,13 @@ pub(super) async fn events_after(
         events.extend(more);
     }
     events
+}
+
+/// Waits for a hint that was given. A store that is busy may give it late, and not never.
+pub(super) async fn hinted(hint: &mut Hint) {
+    let patience = Duration::from_secs(3_600);
+    let waited = tokio::time::timeout(HINT_WAIT_MAX, hint.wait(patience)).await;
+    assert!(matches!(waited, Ok(())), "who waits hears of it");
 }
 
 /// All events from the start, up to the one of an answer that is recorded now.

@@ -77,16 +77,17 @@ impl Jobs {
         now < until || self.is_kept(id)
     }
 
-    /// Whether a job must wait for another of its user: for one that was begun, else for one that was
-    /// enqueued before it.
+    /// Whether a job must wait for another of its user: those that were begun go first, then those that
+    /// came into the queue earlier. So one that was dead and is back waits for one that is under way.
     fn waits(&self, number: u64, job: &Job) -> bool {
         let of_user =
             |it: &Job| it.new.order == JobOrder::OfUser && it.new.user_id == job.new.user_id;
+        let turn = |number: u64, it: &Job| (it.attempt == 0, number);
         job.new.order == JobOrder::OfUser
-            && job.attempt == 0
-            && self.queue.iter().any(|(other, it)| {
-                *other != number && of_user(it) && (*other < number || it.attempt > 0)
-            })
+            && self
+                .queue
+                .iter()
+                .any(|(other, it)| of_user(it) && turn(*other, it) < turn(number, job))
     }
 
     fn claim(

@@ -76,6 +76,57 @@ mod leaderboards {
     medcards_core::leaderboard_conformance!(make);
 }
 
+mod jobs {
+    use medcards_core::memory::MemoryStore;
+
+    async fn make() -> (MemoryStore, ()) {
+        (MemoryStore::new(), ())
+    }
+
+    medcards_core::job_conformance!(make);
+}
+
+mod notices {
+    use medcards_core::memory::MemoryStore;
+
+    async fn make() -> (MemoryStore, ()) {
+        (MemoryStore::new(), ())
+    }
+
+    medcards_core::notice_conformance!(make);
+}
+
+mod views {
+    use medcards_core::memory::MemoryStore;
+
+    async fn make() -> (MemoryStore, ()) {
+        (MemoryStore::new(), ())
+    }
+
+    medcards_core::view_conformance!(make);
+}
+
+mod learning_behind_a_plan_without_faults {
+    use medcards_core::memory::MemoryStore;
+    use medcards_core::testing::{FaultPlan, Faulty};
+
+    async fn make() -> (Faulty<MemoryStore>, ()) {
+        (Faulty::new(MemoryStore::new(), FaultPlan::new()), ())
+    }
+
+    mod jobs {
+        medcards_core::job_conformance!(super::make);
+    }
+
+    mod notices {
+        medcards_core::notice_conformance!(super::make);
+    }
+
+    mod views {
+        medcards_core::view_conformance!(super::make);
+    }
+}
+
 mod limiter {
     use std::sync::Arc;
 

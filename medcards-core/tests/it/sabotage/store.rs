@@ -7,8 +7,8 @@ use medcards_core::answer::{
     Answer, AnswerStore, NextCase, NextCaseReason, RecordOutcome, RecordedAnswer, UserStats,
 };
 use medcards_core::case::{
-    Case, CaseContent, CaseFilter, CaseQuery, CaseRecord, CaseStore, CaseVersion, Publication,
-    PublicationOutcome,
+    Case, CaseContent, CaseCorrection, CaseFilter, CaseQuery, CaseRecord, CaseStore, CaseVersion,
+    KeyCorrection, Publication, PublicationOutcome,
 };
 use medcards_core::event::{Event, EventBody, EventLog, LogPosition, ReaderName};
 use medcards_core::feedback::{
@@ -19,7 +19,7 @@ use medcards_core::spend::{
     MicroDollars, Purpose, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery,
     SpendRow, SpendScope, SpendSum,
 };
-use medcards_core::store::{Consistency, Page, PageCursor, PageLimit, ReadToken};
+use medcards_core::store::{Consistency, Hint, Page, PageCursor, PageLimit, ReadToken};
 use medcards_core::testing::{SAMPLE_START, sample_feedback};
 use medcards_core::user::{Locale, User, UserSettings, UserStore};
 use medcards_core::{AnswerId, CaseId, Error, ErrorKind, ReservationId, Result, Timestamp, UserId};
@@ -336,6 +336,14 @@ impl CaseStore for StoreSaboteur {
         Ok(publications)
     }
 
+    async fn correct_case(&self, correction: CaseCorrection) -> Result<Vec<KeyCorrection>> {
+        self.inner.correct_case(correction).await
+    }
+
+    async fn list_corrections(&self, after: u64, limit: usize) -> Result<Vec<KeyCorrection>> {
+        self.inner.list_corrections(after, limit).await
+    }
+
     async fn find_case(
         &self,
         case_id: CaseId,
@@ -513,6 +521,18 @@ impl EventLog for StoreSaboteur {
             _ => {}
         }
         Ok(events)
+    }
+
+    async fn append_events(&self, bodies: Vec<EventBody>) -> Result<()> {
+        self.inner.append_events(bodies).await
+    }
+
+    async fn count_events(&self, after: LogPosition) -> Result<u64> {
+        self.inner.count_events(after).await
+    }
+
+    fn appended(&self) -> Hint {
+        self.inner.appended()
     }
 
     async fn find_cursor(&self, reader: &ReaderName) -> Result<LogPosition> {
