@@ -1,1 +1,0 @@
-//! Boards and cohorts, kept in the store.
