@@ -2,8 +2,11 @@
 //! and the next case.
 //!
 //! Each is a [projection](crate::view::Projection) of the answer log, and so a pure function of it.
+//! [`Learning`] is all of it in one value, to be read.
 
 mod case_set;
+mod correct;
+mod handle;
 mod histogram;
 
 pub mod ability;
@@ -16,6 +19,8 @@ pub mod reviews;
 pub mod user_stats;
 
 pub use case_set::CaseSet;
+pub use correct::{FixedKey, KeyFix, NOTIFY_REGRADED};
+pub use handle::{DUE_REVIEWS_MAX, Learning, LearningBuilder, NextShown};
 pub use histogram::Histogram;
 
 use crate::view::ViewName;
