@@ -2,8 +2,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::user_stats::UserStatsRow;
 use crate::answer::Answer;
-use crate::id::CaseId;
+use crate::id::{CaseId, UserId};
 use crate::view::{Changes, Item, ProjectionRow, RowKey, Stop};
 
 /// How many cases of a user are kept in the user's own row. Most users never have more; those of the
@@ -87,6 +88,57 @@ impl CaseSet {
         let at = index * PRINT_LEN;
         self.prints.splice(at..at, print);
         true
+    }
+}
+
+/// All cases that a user has answered, as the view `user-stats` knows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeenCases {
+    /// In ascending order.
+    prints: Vec<[u8; PRINT_LEN]>,
+}
+
+impl SeenCases {
+    /// The rows of the view from which [`read`](Self::read) makes it.
+    #[must_use]
+    pub fn keys(user_id: UserId) -> Vec<RowKey> {
+        let owner = *user_id.as_uuid();
+        let pages = PAGES.map(|page| RowKey::new(owner, page));
+        [RowKey::of_user(user_id)]
+            .into_iter()
+            .chain(pages)
+            .collect()
+    }
+
+    /// Makes it of those of its rows that there are.
+    #[must_use]
+    pub fn read<'a>(rows: impl IntoIterator<Item = &'a UserStatsRow>) -> Self {
+        let sets = rows.into_iter().filter_map(UserStatsRow::case_set);
+        let prints = sets.flat_map(|set| set.prints.as_chunks::<PRINT_LEN>().0);
+        let mut prints: Vec<_> = prints.copied().collect();
+        prints.sort_unstable();
+        Self { prints }
+    }
+
+    /// Whether no case is known to be answered.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.prints.is_empty()
+    }
+
+    /// Whether a case was answered.
+    #[must_use]
+    pub fn contains(&self, case_id: CaseId) -> bool {
+        let print = Print::of(case_id).bytes;
+        self.prints.binary_search(&print).is_ok()
+    }
+
+    /// Takes note that a case was answered.
+    pub fn insert(&mut self, case_id: CaseId) {
+        let print = Print::of(case_id).bytes;
+        if let Err(place) = self.prints.binary_search(&print) {
+            self.prints.insert(place, print);
+        }
     }
 }
 

@@ -1,21 +1,31 @@
 use std::fmt;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::ability::{ABILITY_VIEW, AbilityModel, AbilityRow, user_key};
 use super::boards::StoredLeaderboards;
-use super::next::NextReason;
+use super::next::{
+    CatalogueKeeper, ExamWeights, NextCasePolicy, NextCaseView, NextReason, Pick,
+    RECENT_ANSWERS_MAX, Targeted,
+};
 use super::reviews::{DueReview, REVIEWS, ReviewRow};
 use super::user_stats::{Dashboard, USER_STATS, UserStatsRow};
-use super::view_name;
-use crate::Result;
+use super::{SeenCases, view_name};
+use crate::answer::{Answer, AnswerStore};
 use crate::app::{Medcards, ShownCase};
 use crate::case::CaseFilter;
 use crate::id::UserId;
 use crate::leaderboard::Leaderboards;
-use crate::store::{Consistency, LearningStore, Store};
+use crate::store::{Consistency, LearningStore, PageLimit, Store};
 use crate::view::{Award, ProjectionRow, View, ViewState, ViewStore};
+use crate::{ErrorKind, Result};
 
 /// The most due reviews that one read returns.
 pub const DUE_REVIEWS_MAX: usize = 200;
+
+/// Of how many due reviews, those due longest, the next case is picked.
+const DUE_REVIEWS_PICKED_FROM: usize = 64;
 
 /// What is learnt from the answers of a platform, to be read.
 ///
@@ -32,6 +42,10 @@ pub(super) struct Inner {
     pub(super) medcards: Medcards,
     pub(super) learning: Arc<dyn LearningStore>,
     leaderboards: Arc<dyn Leaderboards>,
+    policy: Arc<dyn NextCasePolicy>,
+    model: AbilityModel,
+    catalogue: CatalogueKeeper,
+    ability: View<AbilityRow>,
     user_stats: View<UserStatsRow>,
     reviews: View<ReviewRow>,
 }
@@ -52,6 +66,9 @@ pub struct LearningBuilder {
     medcards: Medcards,
     learning: Arc<dyn LearningStore>,
     leaderboards: Option<Arc<dyn Leaderboards>>,
+    policy: Arc<dyn NextCasePolicy>,
+    exam: ExamWeights,
+    model: AbilityModel,
 }
 
 impl LearningBuilder {
@@ -62,6 +79,27 @@ impl LearningBuilder {
         self
     }
 
+    /// What picks the next case. Default: [`Targeted`].
+    #[must_use]
+    pub fn policy(mut self, policy: Arc<dyn NextCasePolicy>) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// What share of the exam each topic has. Default: that of its cases.
+    #[must_use]
+    pub fn exam(mut self, exam: ExamWeights) -> Self {
+        self.exam = exam;
+        self
+    }
+
+    /// The model by which the view `ability` is kept. Default: [`AbilityModel::default`].
+    #[must_use]
+    pub fn model(mut self, model: AbilityModel) -> Self {
+        self.model = model;
+        self
+    }
+
     /// Builds it.
     #[must_use]
     pub fn build(self) -> Learning {
@@ -69,11 +107,20 @@ impl LearningBuilder {
             medcards,
             learning,
             leaderboards,
+            policy,
+            exam,
+            model,
         } = self;
         let leaderboards =
             leaderboards.unwrap_or_else(|| Arc::new(stored_leaderboards(&medcards, &learning)));
+        let ability = view_of(ABILITY_VIEW, &learning);
+        let store = Arc::clone(medcards.store());
         let inner = Inner {
             leaderboards,
+            policy,
+            model,
+            catalogue: CatalogueKeeper::new(store, ability.clone(), exam),
+            ability,
             user_stats: view_of(USER_STATS, &learning),
             reviews: view_of(REVIEWS, &learning),
             medcards,
@@ -111,6 +158,9 @@ impl Learning {
             medcards,
             learning,
             leaderboards: None,
+            policy: Arc::new(Targeted::new()),
+            exam: ExamWeights::by_cases(),
+            model: AbilityModel::default(),
         }
     }
 
@@ -193,6 +243,19 @@ impl Learning {
         filter: &CaseFilter,
         consistency: &Consistency,
     ) -> Result<Option<NextShown>> {
+        if let Some(pick) = self.pick(user_id, filter, consistency).await? {
+            let shown = self.inner.medcards.show_case(user_id, pick.case_id, None);
+            match shown.await {
+                Ok(shown) => {
+                    let reason = pick.reason;
+                    return Ok(Some(NextShown { shown, reason }));
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    tracing::debug!(%error, "a case of the catalogue is gone");
+                }
+                Err(error) => return Err(error),
+            }
+        }
         let medcards = &self.inner.medcards;
         let next = medcards.next_case(user_id, filter, consistency).await?;
         Ok(next.map(|(shown, reason)| NextShown {
@@ -200,6 +263,69 @@ impl Learning {
             reason: reason.into(),
         }))
     }
+
+    /// Reads anew which cases there are and how hard they are, for the next case. Who never calls it has
+    /// some request read it every ten minutes, or oftener if there are few cases.
+    ///
+    /// # Errors
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves what was known before.
+    pub async fn refresh_catalogue(&self) -> Result<()> {
+        self.inner.catalogue.refresh().await
+    }
+
+    /// What the policy picks; `None` also if the views do not know the student yet.
+    async fn pick(
+        &self,
+        user_id: UserId,
+        filter: &CaseFilter,
+        consistency: &Consistency,
+    ) -> Result<Option<Pick>> {
+        let inner = &*self.inner;
+        let catalogue = inner.catalogue.catalogue().await?;
+        let seen_keys = SeenCases::keys(user_id);
+        let (recent, seen, ability, due) = futures_util::try_join!(
+            self.recent_answers(user_id),
+            inner.user_stats.find_all(&seen_keys, consistency),
+            inner.ability.find(user_key(user_id), consistency),
+            self.due_reviews(user_id, DUE_REVIEWS_PICKED_FROM, consistency),
+        )?;
+        let seen = SeenCases::read(seen.iter().map(|(_, row)| row));
+        if seen.is_empty() && !recent.is_empty() {
+            return Ok(None);
+        }
+        let view = NextCaseView {
+            now: inner.medcards.now(),
+            catalogue: &catalogue,
+            filter,
+            model: &inner.model,
+            user: ability.as_ref().and_then(AbilityRow::user),
+            seen: &seen,
+            recent: &recent,
+            due: &due,
+        };
+        Ok(inner.policy.pick(&view, seed_of(user_id, &recent)))
+    }
+
+    /// The latest answers, the last one first, of which none is missing.
+    async fn recent_answers(&self, user_id: UserId) -> Result<Vec<Answer>> {
+        let limit = PageLimit::new(RECENT_ANSWERS_MAX as u32)?;
+        let strong = &Consistency::Strong;
+        let page = self.store().list_answers(user_id, None, limit, strong);
+        Ok(page.await?.items)
+    }
+}
+
+/// A seed that is the same until the student answers.
+fn seed_of(user_id: UserId, recent: &[Answer]) -> u64 {
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(user_id.as_bytes());
+    if let Some(last) = recent.first() {
+        bytes[16..].copy_from_slice(last.id.as_bytes());
+    }
+    xxh3_64(&bytes)
 }
 
 impl fmt::Debug for Learning {

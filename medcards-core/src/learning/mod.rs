@@ -18,7 +18,7 @@ pub mod next;
 pub mod reviews;
 pub mod user_stats;
 
-pub use case_set::CaseSet;
+pub use case_set::{CaseSet, SeenCases};
 pub use correct::{FixedKey, KeyFix, NOTIFY_REGRADED};
 pub use handle::{DUE_REVIEWS_MAX, Learning, LearningBuilder, NextShown};
 pub use histogram::Histogram;

@@ -275,6 +275,8 @@ pub struct DueReview {
     pub due_at: Timestamp,
     /// When it was last answered, by the instants of the answers.
     pub last_at: Timestamp,
+    /// How well the student knew it then.
+    pub rating: Rating,
     /// What was remembered then.
     pub memory: Memory,
     /// The chance that the student knows it now, 0 to 1.
@@ -304,12 +306,13 @@ impl DueReview {
     /// Makes it of a row as it is at `now`; `None` for a row of something else.
     #[must_use]
     pub fn read(key: &RowKey, row: &ReviewRow, now: Timestamp) -> Option<Self> {
-        let last_ms = row.recent.last()?.0;
+        let (last_ms, rating) = *row.recent.last()?;
         let elapsed_ms = now.as_millisecond().saturating_sub(last_ms);
         Some(Self {
             case_id: CaseId::from_uuid(key.item.id()?),
             due_at: Timestamp::from_millisecond(row.due_ms).ok()?,
             last_at: Timestamp::from_millisecond(last_ms).ok()?,
+            rating,
             memory: row.memory,
             retrievability: row.memory.retrievability(elapsed_ms as f64 / DAY_MS as f64),
             answers: row.answers,

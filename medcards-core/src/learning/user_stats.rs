@@ -112,6 +112,15 @@ impl UserStatsRow {
         }
     }
 
+    /// The cases that it names, if it is of a user.
+    pub(super) fn case_set(&self) -> Option<&CaseSet> {
+        match self {
+            Self::User(figures) => Some(&figures.first_cases),
+            Self::Cases(cases) => Some(cases),
+            Self::Peers(_) => None,
+        }
+    }
+
     const fn cases(&self) -> Option<&CaseSet> {
         match self {
             Self::Cases(cases) => Some(cases),
