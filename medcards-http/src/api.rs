@@ -14,7 +14,9 @@ use crate::config::HttpConfig;
 use crate::drain::Drain;
 use crate::edge::EdgeLayer;
 use crate::limit::Limits;
-use crate::problem::name;
+use crate::live::Live;
+use crate::origin::Origins;
+use crate::problem::{Problem, ProblemCode, name};
 use crate::routes;
 use crate::telemetry::Telemetry;
 
@@ -27,12 +29,24 @@ pub(crate) struct App {
     pub(crate) auth: Auth,
     pub(crate) boards: Boards,
     pub(crate) limits: Limits,
+    pub(crate) live: Option<Live>,
+    pub(crate) origins: Origins,
     pub(crate) drain: Drain,
     pub(crate) telemetry: Telemetry,
     pub(crate) openapi: Bytes,
     /// Tells the requests of this process from those of others.
     pub(crate) process_tag: u32,
     pub(crate) requests: AtomicU64,
+}
+
+impl App {
+    /// The live connections, if there may be any.
+    pub(crate) fn live(&self) -> std::result::Result<&Live, Problem> {
+        self.live.as_ref().ok_or_else(|| {
+            Problem::new(ProblemCode::LearningDisabled)
+                .with_detail("ask whoever runs the server to keep what is learnt")
+        })
+    }
 }
 
 /// The API: a router, and a handle to stop it gently.
@@ -73,6 +87,15 @@ impl Api {
         self.app.drain.begin();
     }
 
+    /// Waits until all live connections have ended, which [`drain`](Self::drain) makes them do within
+    /// seconds. Servers wait for requests under way, but not for WebSockets.
+    ///
+    /// # Cancel safety
+    /// Nothing changes.
+    pub async fn drained(&self) {
+        self.app.drain.tasks().wait().await;
+    }
+
     pub(crate) fn app(&self) -> &Shared {
         &self.app
     }
@@ -108,6 +131,11 @@ pub fn router(medcards: Medcards, config: HttpConfig) -> Result<Api> {
         auth: Auth::new(&config, medcards.clone())?,
         boards: Boards::new(&config)?,
         limits: Limits::new(&config, &limited, Arc::clone(medcards.clock()))?,
+        live: config
+            .notices
+            .clone()
+            .map(|notices| Live::new(notices, &config, Arc::clone(medcards.clock()))),
+        origins: Origins::new(&config.cors_origins),
         drain: Drain::new(config.drain_patience),
         telemetry: Telemetry::new()?,
         openapi: openapi.into(),

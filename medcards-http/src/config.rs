@@ -6,6 +6,7 @@ use medcards_core::chat::Coach;
 use medcards_core::leaderboard::Leaderboards;
 use medcards_core::limit::{Quota, RateLimiter};
 use medcards_core::metric::MetricSource;
+use medcards_core::notice::NoticeStore;
 use medcards_core::session::SessionStore;
 use secrecy::SecretString;
 
@@ -53,6 +54,9 @@ pub struct HttpConfig {
     pub(crate) leaderboards: Option<Arc<dyn Leaderboards>>,
     pub(crate) alias_secret: Option<SecretString>,
     pub(crate) coach: Option<Coach>,
+    pub(crate) notices: Option<Arc<dyn NoticeStore>>,
+    pub(crate) live_connections_max: usize,
+    pub(crate) live_connections_per_user_max: usize,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
     pub(crate) metrics: Vec<Arc<dyn MetricSource>>,
     pub(crate) trusted_proxies: Vec<String>,
@@ -97,6 +101,9 @@ impl HttpConfig {
             leaderboards: None,
             alias_secret: None,
             coach: None,
+            notices: None,
+            live_connections_max: 8_000,
+            live_connections_per_user_max: 10,
             limiter: None,
             metrics: Vec::new(),
             trusted_proxies: Vec::new(),
@@ -257,6 +264,26 @@ impl HttpConfig {
     /// whoever made it, before the platform. Default: none; its paths say so.
     pub fn with_coach(mut self, coach: Coach) -> Self {
         self.coach = Some(coach);
+        self
+    }
+
+    /// Where notices to students are read. Default: none; their paths say so.
+    pub fn with_notices(mut self, notices: Arc<dyn NoticeStore>) -> Self {
+        self.notices = Some(notices);
+        self
+    }
+
+    /// The most live connections of this process. Default: 8,000, which leaves room for requests among
+    /// the [connections](Self::with_connections_max) that are held open.
+    pub fn with_live_connections_max(mut self, connections: usize) -> Self {
+        self.live_connections_max = connections;
+        self
+    }
+
+    /// The most live connections that a user has in this process at once. Default: 10, which is more
+    /// than anyone looks at.
+    pub fn with_live_connections_per_user_max(mut self, connections: usize) -> Self {
+        self.live_connections_per_user_max = connections;
         self
     }
 

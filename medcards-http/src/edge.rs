@@ -123,7 +123,10 @@ where
     if request.uri().path().starts_with("/v1/") {
         let (headers, extensions) = (request.headers(), request.extensions());
         let network = || app.limits.network(headers, extensions);
-        let identity = app.auth.identify(headers, network).await;
+        let identity = app
+            .auth
+            .identify(headers, request.uri().path(), network)
+            .await;
         let user_id = identity.0.ok().map(|caller| caller.user_id);
         let claim = app.limits.claim(&request, user_id);
         match app.limits.check(claim).await {

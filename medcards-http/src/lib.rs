@@ -45,6 +45,13 @@
 //! them, in this order. What calls cost is written at `/docs`. Who counts is
 //! [`HttpConfig::with_limiter`]; while it fails, nothing is limited.
 //!
+//! # Live events
+//! `GET /v1/me/live` is a WebSocket, and `GET /v1/me/notices/stream` the same as server-sent events: what
+//! a student is told, as it happens. Each message has a cursor; a client that comes back with the last
+//! one it saw gets each notice once and misses none, from whichever process. `GET /v1/me/notices` reads
+//! the same page by page. They need [`HttpConfig::with_notices`]. A server of your own does not wait for
+//! WebSockets when it stops: wait for [`Api::drained`] too.
+//!
 //! # Features
 //! - `jwks` (default): tokens that somebody else signed, checked with keys from a JWKS address.
 
@@ -56,6 +63,8 @@ mod alias;
 mod auth;
 mod boards;
 mod limit;
+mod live;
+mod origin;
 
 mod body;
 mod negotiate;

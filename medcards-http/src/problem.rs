@@ -79,6 +79,9 @@ problem_codes! {
     InvalidUtf8 = "invalid_utf8", BAD_REQUEST, "The body is not UTF-8 text.";
     KeysUnavailable = "keys_unavailable", SERVICE_UNAVAILABLE, "The keys that check tokens cannot be fetched.";
     LeaderboardsDisabled = "leaderboards_disabled", NOT_FOUND, "This server keeps no leaderboards.";
+    LearningDisabled = "learning_disabled", NOT_FOUND, "This server learns nothing from answers.";
+    LiveFull = "live_full", SERVICE_UNAVAILABLE, "The server has as many live connections as it takes.";
+    LiveTooMany = "live_too_many", TOO_MANY_REQUESTS, "You have as many live connections as you may.";
     MalformedJson = "malformed_json", BAD_REQUEST, "The body is not JSON.";
     MalformedQuery = "malformed_query", BAD_REQUEST, "The query string is not well formed.";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not take this method.";
@@ -86,6 +89,7 @@ problem_codes! {
     NotAcceptable = "not_acceptable", NOT_ACCEPTABLE, "The path gives nothing that the Accept header allows.";
     NotFound = "not_found", NOT_FOUND, "What is named does not exist.";
     NotReady = "not_ready", SERVICE_UNAVAILABLE, "The server takes no requests now.";
+    OriginRefused = "origin_refused", FORBIDDEN, "Pages of this origin may not connect.";
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, "There were too many calls.";
     RoleMissing = "role_missing", FORBIDDEN, "The token does not carry the role that this needs.";
     RouteNotFound = "route_not_found", NOT_FOUND, "There is nothing at this path.";
@@ -109,6 +113,7 @@ problem_codes! {
     UnknownField = "unknown_field", UNPROCESSABLE_ENTITY, "The body has a field that nobody reads.";
     UnknownParameter = "unknown_parameter", BAD_REQUEST, "The query has a parameter that nobody reads.";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is of a type that is not taken.";
+    UpgradeRequired = "upgrade_required", UPGRADE_REQUIRED, "The path speaks WebSocket alone.";
 }
 
 impl PartialSchema for ProblemCode {

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::ConnectInfo;
+use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::api::Api;
@@ -48,8 +48,8 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    let graceful = GracefulShutdown::new();
-    let cut = CancellationToken::new();
+    let connections = TaskTracker::new();
+    let (draining, cut) = (CancellationToken::new(), CancellationToken::new());
     let free = Arc::new(Semaphore::new(
         api.app().config.connections_max.min(Semaphore::MAX_PERMITS),
     ));
@@ -67,17 +67,21 @@ pub async fn serve(
             stream,
             peer,
             api: api.clone(),
+            draining: draining.clone(),
             cut: cut.clone(),
-            _permit: permit,
+            hold: Hold(Arc::new(permit)),
         };
-        drop(tokio::spawn(connection.run(graceful.watcher())));
+        drop(connections.spawn(connection.run()));
     }
     drop(listener);
+    connections.close();
+    let open = connections.len();
+    tracing::info!(%address, connections = open, "draining");
     api.drain();
-    tracing::info!(%address, connections = graceful.count(), "draining");
-    let open = graceful.count();
+    draining.cancel();
     let patience = api.app().config.drain_patience + LAST_BYTES_TIMEOUT;
-    if timeout(patience, graceful.shutdown()).await.is_err() {
+    let ended = async { tokio::join!(connections.wait(), api.drained()) };
+    if timeout(patience, ended).await.is_err() {
         tracing::warn!(%address, open, "connections were cut off: the patience is over");
         cut.cancel();
     }
@@ -111,35 +115,61 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
+/// Keeps the place of a connection taken. Whoever goes on with the connection after its requests, as a
+/// WebSocket does, holds it until the end.
+#[derive(Clone)]
+pub(crate) struct Hold(
+    #[expect(dead_code, reason = "it is held, not used")] Arc<OwnedSemaphorePermit>,
+);
+
+impl Hold {
+    /// That of the connection on which a request came, if it is one of ours.
+    pub(crate) fn of(request: &Request) -> Option<Self> {
+        request.extensions().get().cloned()
+    }
+}
+
 struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
     api: Api,
+    draining: CancellationToken,
     cut: CancellationToken,
-    _permit: OwnedSemaphorePermit,
+    hold: Hold,
 }
 
 impl Connection {
-    async fn run(self, watcher: Watcher) {
+    async fn run(self) {
         // Without it small events of a stream wait for acknowledgements. It may fail: then they do.
         let _ = self.stream.set_nodelay(true);
-        let (router, peer) = (self.api.router(), self.peer);
+        let (router, peer, hold) = (self.api.router(), self.peer, self.hold);
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(hold.clone());
             router.clone().oneshot(request)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(self.stream), service);
-        tokio::select! {
-            ended = watcher.watch(connection) => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, %peer, "a connection ended badly");
+            .serve_connection(TokioIo::new(self.stream), service)
+            .with_upgrades();
+        tokio::pin!(connection);
+        let mut is_draining = false;
+        loop {
+            tokio::select! {
+                ended = &mut connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, %peer, "a connection ended badly");
+                    }
+                    return;
                 }
+                () = self.draining.cancelled(), if !is_draining => {
+                    is_draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = self.cut.cancelled() => return,
             }
-            () = self.cut.cancelled() => {}
         }
     }
 }

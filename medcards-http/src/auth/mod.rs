@@ -31,6 +31,7 @@ use self::token::{Claims, ParsedToken};
 use crate::api::Shared;
 use crate::config::{Guests, HttpConfig};
 use crate::problem::{Problem, ProblemCode};
+use crate::routes::LIVE_PATH;
 
 /// The issuer of guest tokens. Nobody else's tokens are checked with the guest secret.
 const GUEST_ISSUER: &str = "urn:medcards:guest";
@@ -43,6 +44,9 @@ const TOKEN_REMEMBERED_BYTES_MAX: usize = 2_048;
 
 /// The longest token that is looked at, in bytes: as much as proxies let a header have.
 const TOKEN_BYTES_MAX: usize = 8_192;
+
+/// What stands before a token that is sent as a subprotocol.
+const SUBPROTOCOL_PREFIX: &str = "bearer.";
 
 /// How long a checked token is remembered, so that a key which its issuer has withdrawn is not
 /// believed for longer.
@@ -61,6 +65,8 @@ pub(crate) struct Caller {
     pub(crate) kind: UserKind,
     /// The session, if that is what it was known by.
     pub(crate) session: Option<SessionKey>,
+    /// Until when the token is good, unless a session is used or revoked meanwhile.
+    pub(crate) good_until: Timestamp,
     roles: Roles,
 }
 
@@ -166,9 +172,10 @@ impl Auth {
     pub(crate) async fn identify(
         &self,
         headers: &HeaderMap,
+        path: &str,
         network: impl FnOnce() -> Option<IpAddr> + Send,
     ) -> Identity {
-        let token = match bearer_token(headers) {
+        let token = match bearer_token(headers, path) {
             Ok(token) => token,
             Err(code) => return Identity(Err(code)),
         };
@@ -219,6 +226,18 @@ impl Auth {
         })
     }
 
+    /// Whether the session of a caller, if that is what it was known by, has not ended.
+    ///
+    /// # Errors
+    /// Those of whoever keeps sessions.
+    pub(crate) async fn is_session_live(&self, caller: &Caller) -> Result<bool> {
+        let (Some(key), Some(sessions)) = (&caller.session, &self.sessions) else {
+            return Ok(true);
+        };
+        let found = sessions.touch_session(key, self.medcards.now()).await?;
+        Ok(found.is_some())
+    }
+
     /// Finds the session of a token, each time anew: one that was revoked must end at once.
     async fn check_session(
         &self,
@@ -245,6 +264,7 @@ impl Auth {
             user_id: session.user_id,
             kind: session.kind,
             session: Some(key),
+            good_until: session.expires_at,
             // Whoever gives roles must be able to take them back, and is not asked about a session.
             roles: Roles::default(),
         })
@@ -294,7 +314,8 @@ impl Auth {
         let is_wanted = is_guest || self.wants(claims);
         let user_id = claims
             .user_id()
-            .filter(|_| is_wanted)
+            // That one stands for everyone, and is no student.
+            .filter(|user_id| is_wanted && *user_id != UserId::EVERYONE)
             .ok_or(ProblemCode::TokenInvalid)?;
         let kind = if is_guest {
             UserKind::Guest
@@ -305,6 +326,7 @@ impl Auth {
             user_id,
             kind,
             session: None,
+            good_until: claims.good_until(LEEWAY),
             roles: if is_guest {
                 Roles::default()
             } else {
@@ -373,9 +395,18 @@ fn guest_keys(secret: &SecretString, config: &HttpConfig) -> Result<GuestKeys> {
     })
 }
 
-fn bearer_token(headers: &HeaderMap) -> std::result::Result<&str, ProblemCode> {
+/// The token of a request, which a browser cannot send with a WebSocket but as a subprotocol.
+fn bearer_token<'a>(
+    headers: &'a HeaderMap,
+    path: &str,
+) -> std::result::Result<&'a str, ProblemCode> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next().ok_or(ProblemCode::TokenMissing)?;
+    let Some(value) = values.next() else {
+        return match path == LIVE_PATH {
+            true => subprotocol_token(headers),
+            false => Err(ProblemCode::TokenMissing),
+        };
+    };
     let text = value.to_str().ok().filter(|_| values.next().is_none());
     let token = text.and_then(|text| {
         let (scheme, token) = text.split_once(' ')?;
@@ -384,6 +415,21 @@ fn bearer_token(headers: &HeaderMap) -> std::result::Result<&str, ProblemCode> {
         (fits && scheme.eq_ignore_ascii_case("bearer")).then_some(token)
     });
     token.ok_or(ProblemCode::TokenMalformed)
+}
+
+/// The token among the subprotocols that a client names.
+fn subprotocol_token(headers: &HeaderMap) -> std::result::Result<&str, ProblemCode> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let named = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    let mut tokens = named.filter_map(|name| name.trim().strip_prefix(SUBPROTOCOL_PREFIX));
+    let token = tokens.next().ok_or(ProblemCode::TokenMissing)?;
+    let fits = (1..=TOKEN_BYTES_MAX).contains(&token.len());
+    match fits && tokens.next().is_none() {
+        true => Ok(token),
+        false => Err(ProblemCode::TokenMalformed),
+    }
 }
 
 impl FromRequestParts<Shared> for Caller {

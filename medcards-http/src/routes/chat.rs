@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{NO_STORE, PageBody, json, mounted_at};
+use super::{ACCEL_BUFFERING, NO_STORE, PageBody, json, mounted_at};
 use crate::api::Shared;
 use crate::auth::Caller;
 use crate::body::JsonBody;
@@ -32,9 +32,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// How soon a client that follows the standard asks again after a stream broke off.
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
-
-/// Tells nginx and others not to hold back what is streamed.
-const ACCEL_BUFFERING: HeaderName = name("x-accel-buffering");
 
 /// Says how far a client has read a stream that broke off.
 const LAST_EVENT_ID: HeaderName = name("last-event-id");

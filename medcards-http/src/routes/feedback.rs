@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -19,22 +19,19 @@ use medcards_core::{AnswerId, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{NO_STORE, json_bytes};
+use super::{ACCEL_BUFFERING, NO_STORE, json_bytes};
 use crate::api::Shared;
 use crate::auth::Caller;
 use crate::drain::Drain;
 use crate::negotiate::{WantedConsistency, WantedForm};
 use crate::params::PathId;
-use crate::problem::{Problem, ProblemCode, name};
+use crate::problem::{Problem, ProblemCode};
 
 /// How often a silent stream is kept alive: proxies close one that is silent for 30 seconds.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Room for what follows the rendered part of a feedback.
 const TAIL_BYTES: usize = 256;
-
-/// Tells nginx and others not to hold back what is streamed.
-const ACCEL_BUFFERING: HeaderName = name("x-accel-buffering");
 
 /// Feedback on a choice. The last event of a stream has `is_replaced` besides.
 #[derive(ToSchema)]

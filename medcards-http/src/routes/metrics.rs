@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
@@ -16,7 +18,11 @@ use crate::exposition::write_metrics;
 )]
 pub(super) async fn show_metrics(State(app): State<Shared>) -> Response {
     let mut text = app.telemetry.render(&app.medcards.resolver().counts());
-    write_metrics(&mut text, &app.config.metrics);
+    let mut sources = app.config.metrics.clone();
+    if let Some(live) = &app.live {
+        sources.push(Arc::clone(&live.figures) as _);
+    }
+    write_metrics(&mut text, &sources);
     let mut response = Response::new(Body::from(text));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

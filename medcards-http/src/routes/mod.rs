@@ -10,6 +10,7 @@ mod guest;
 mod leaderboards;
 mod me;
 mod metrics;
+mod notices;
 mod openapi;
 mod probe;
 mod review;
@@ -17,7 +18,7 @@ mod sessions;
 mod shared_answers;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use medcards_core::store::PageCursor;
@@ -27,10 +28,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::Shared;
-use crate::problem::{Problem, ProblemCode};
+use crate::problem::{Problem, ProblemCode, name};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Tells nginx and others not to hold back what is streamed.
+const ACCEL_BUFFERING: HeaderName = name("x-accel-buffering");
 
 /// All routes, with their descriptions.
 pub(crate) fn all() -> OpenApiRouter<Shared> {
@@ -54,6 +58,9 @@ pub(crate) fn all() -> OpenApiRouter<Shared> {
         .routes(routes!(me::update_settings))
         .routes(routes!(me::list_answers))
         .routes(routes!(me::show_stats))
+        .routes(routes!(notices::list_notices))
+        .routes(routes!(notices::stream_notices))
+        .routes(routes!(notices::live))
         .routes(routes!(leaderboards::show_leaderboard))
         .routes(routes!(leaderboards::show_my_standing))
         .routes(routes!(leaderboards::show_my_cohort))
@@ -76,6 +83,7 @@ pub(crate) fn all() -> OpenApiRouter<Shared> {
     router
 }
 
+pub(crate) use notices::LIVE_PATH;
 pub(crate) use openapi::limited;
 
 /// Answers where there is no route.

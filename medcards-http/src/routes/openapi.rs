@@ -29,6 +29,7 @@ const LIMITED_PATHS: &str = "/v1/";
         (name = "cases", description = "What is asked."),
         (name = "answers", description = "What was chosen, and the feedback on it."),
         (name = "chat", description = "Questions to the coach about an answered case."),
+        (name = "learning", description = "What is learnt from my answers, and what I am told of it."),
         (name = "leaderboards", description = "How I do among others. A right answer is a point."),
         (name = "admin", description = "For the role `admin`, and where it says so `reviewer`."),
         (name = "operation", description = "For whoever runs the server."),

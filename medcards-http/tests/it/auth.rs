@@ -17,6 +17,9 @@ use crate::world::{SECRET, World, request, sign, sign_with_secret};
 
 const USER: &str = "7f1b6c1e-58a7-4f0b-9f3a-0d9f5a1c2b3d";
 
+/// Stands for everyone in what is stored, and is no user.
+const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+
 /// A token with any header and claims, and this signature.
 fn pasted(header: &Value, claims: &Value, signature: &str) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -71,6 +74,11 @@ async fn only_tokens_that_are_signed_and_good_now_are_taken() {
         (with("sub", json!(null)), Err("token_invalid")),
         (with("sub", json!(7)), Err("token_malformed")),
         (with("sub", json!("x".repeat(256))), Err("token_invalid")),
+        (with("sub", json!(NOBODY)), Err("token_invalid")),
+        (
+            with("sub", json!(NOBODY.replace('-', ""))),
+            Err("token_invalid"),
+        ),
         (with("aud", json!("whatever")), Ok(())),
         (
             sign(&good, "another secret, also of 32 bytes!"),
@@ -199,6 +207,9 @@ async fn every_path_of_a_user_asks_for_a_token() {
         (Method::PATCH, "/v1/me/settings".to_owned()),
         (Method::GET, "/v1/me/answers".to_owned()),
         (Method::GET, "/v1/me/stats".to_owned()),
+        (Method::GET, "/v1/me/notices".to_owned()),
+        (Method::GET, "/v1/me/notices/stream".to_owned()),
+        (Method::GET, "/v1/me/live".to_owned()),
         (Method::POST, "/v1/sessions".to_owned()),
         (Method::GET, "/v1/sessions".to_owned()),
         (Method::DELETE, "/v1/sessions".to_owned()),

@@ -39,6 +39,9 @@ mod jwks;
 /// Where a student stands among others.
 mod leaderboards;
 
+/// What students are told, as it happens.
+mod live;
+
 /// Requests that are wrong, each a clear problem.
 mod bad_input;
 
