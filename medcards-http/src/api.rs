@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use axum::Router;
 use bytes::Bytes;
 use medcards_core::app::Medcards;
+use medcards_core::store::LearningStore;
 use medcards_core::{Error, ErrorKind, Result};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
@@ -40,13 +41,20 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// What is learnt from answers, if anything is.
+    pub(crate) fn learnt(&self) -> std::result::Result<&Arc<dyn LearningStore>, Problem> {
+        self.config.learning.as_ref().ok_or_else(learning_disabled)
+    }
+
     /// The live connections, if there may be any.
     pub(crate) fn live(&self) -> std::result::Result<&Live, Problem> {
-        self.live.as_ref().ok_or_else(|| {
-            Problem::new(ProblemCode::LearningDisabled)
-                .with_detail("ask whoever runs the server to keep what is learnt")
-        })
+        self.live.as_ref().ok_or_else(learning_disabled)
     }
+}
+
+fn learning_disabled() -> Problem {
+    Problem::new(ProblemCode::LearningDisabled)
+        .with_detail("ask whoever runs the server to keep what is learnt")
 }
 
 /// The API: a router, and a handle to stop it gently.
@@ -132,9 +140,9 @@ pub fn router(medcards: Medcards, config: HttpConfig) -> Result<Api> {
         boards: Boards::new(&config)?,
         limits: Limits::new(&config, &limited, Arc::clone(medcards.clock()))?,
         live: config
-            .notices
+            .learning
             .clone()
-            .map(|notices| Live::new(notices, &config, Arc::clone(medcards.clock()))),
+            .map(|learning| Live::new(learning, &config, Arc::clone(medcards.clock()))),
         origins: Origins::new(&config.cors_origins),
         drain: Drain::new(config.drain_patience),
         telemetry: Telemetry::new()?,

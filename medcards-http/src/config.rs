@@ -6,8 +6,8 @@ use medcards_core::chat::Coach;
 use medcards_core::leaderboard::Leaderboards;
 use medcards_core::limit::{Quota, RateLimiter};
 use medcards_core::metric::MetricSource;
-use medcards_core::notice::NoticeStore;
 use medcards_core::session::SessionStore;
+use medcards_core::store::LearningStore;
 use secrecy::SecretString;
 
 /// Whether anyone may become a guest user.
@@ -54,7 +54,7 @@ pub struct HttpConfig {
     pub(crate) leaderboards: Option<Arc<dyn Leaderboards>>,
     pub(crate) alias_secret: Option<SecretString>,
     pub(crate) coach: Option<Coach>,
-    pub(crate) notices: Option<Arc<dyn NoticeStore>>,
+    pub(crate) learning: Option<Arc<dyn LearningStore>>,
     pub(crate) live_connections_max: usize,
     pub(crate) live_connections_per_user_max: usize,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
@@ -101,7 +101,7 @@ impl HttpConfig {
             leaderboards: None,
             alias_secret: None,
             coach: None,
-            notices: None,
+            learning: None,
             live_connections_max: 8_000,
             live_connections_per_user_max: 10,
             limiter: None,
@@ -267,9 +267,10 @@ impl HttpConfig {
         self
     }
 
-    /// Where notices to students are read. Default: none; their paths say so.
-    pub fn with_notices(mut self, notices: Arc<dyn NoticeStore>) -> Self {
-        self.notices = Some(notices);
+    /// What is learnt from answers: dashboards, reviews, streaks, badges, notices, and what there is to do
+    /// about it. Default: nothing; the paths say so.
+    pub fn with_learning(mut self, learning: Arc<dyn LearningStore>) -> Self {
+        self.learning = Some(learning);
         self
     }
 

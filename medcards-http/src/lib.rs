@@ -49,7 +49,7 @@
 //! `GET /v1/me/live` is a WebSocket, and `GET /v1/me/notices/stream` the same as server-sent events: what
 //! a student is told, as it happens. Each message has a cursor; a client that comes back with the last
 //! one it saw gets each notice once and misses none, from whichever process. `GET /v1/me/notices` reads
-//! the same page by page. They need [`HttpConfig::with_notices`]. A server of your own does not wait for
+//! the same page by page. They need [`HttpConfig::with_learning`]. A server of your own does not wait for
 //! WebSockets when it stops: wait for [`Api::drained`] too.
 //!
 //! # Features

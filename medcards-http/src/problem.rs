@@ -114,6 +114,7 @@ problem_codes! {
     UnknownParameter = "unknown_parameter", BAD_REQUEST, "The query has a parameter that nobody reads.";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is of a type that is not taken.";
     UpgradeRequired = "upgrade_required", UPGRADE_REQUIRED, "The path speaks WebSocket alone.";
+    ViewNotFound = "view_not_found", NOT_FOUND, "There is no such view.";
 }
 
 impl PartialSchema for ProblemCode {

@@ -7,15 +7,18 @@ mod chat;
 mod docs;
 mod feedback;
 mod guest;
+mod jobs;
 mod leaderboards;
 mod me;
 mod metrics;
 mod notices;
 mod openapi;
+mod outages;
 mod probe;
 mod review;
 mod sessions;
 mod shared_answers;
+mod views;
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Uri, header};
@@ -67,6 +70,13 @@ pub(crate) fn all() -> OpenApiRouter<Shared> {
         .routes(routes!(leaderboards::rebuild_leaderboards))
         .routes(routes!(admin::import_cases))
         .routes(routes!(admin::show_spend))
+        .routes(routes!(views::list_views))
+        .routes(routes!(views::rebuild_view))
+        .routes(routes!(jobs::count_jobs))
+        .routes(routes!(jobs::list_dead_jobs))
+        .routes(routes!(jobs::requeue_jobs))
+        .routes(routes!(jobs::discard_jobs))
+        .routes(routes!(outages::declare_outage))
         .routes(routes!(review::list_written_feedback))
         .routes(routes!(review::review_feedback))
         .routes(routes!(shared_answers::list_shared_answers))

@@ -222,6 +222,13 @@ async fn every_path_of_a_user_asks_for_a_token() {
         (Method::GET, "/v1/admin/feedback".to_owned()),
         (Method::POST, "/v1/admin/feedback/review".to_owned()),
         (Method::POST, "/v1/admin/leaderboards/rebuild".to_owned()),
+        (Method::GET, "/v1/admin/views".to_owned()),
+        (Method::POST, "/v1/admin/views/boards/rebuild".to_owned()),
+        (Method::GET, "/v1/admin/jobs".to_owned()),
+        (Method::GET, "/v1/admin/jobs/dead".to_owned()),
+        (Method::POST, "/v1/admin/jobs/requeue".to_owned()),
+        (Method::POST, "/v1/admin/jobs/discard".to_owned()),
+        (Method::POST, "/v1/admin/outages".to_owned()),
     ] {
         let reply = world
             .send(request(method, &path, None, Body::empty()))

@@ -10,7 +10,7 @@ use medcards_core::event::LogPosition;
 use medcards_core::job::{Effects, JobKind, JobOutcome, JobQueue, NewJob, Settlement};
 use medcards_core::memory::MemoryStore;
 use medcards_core::notice::{NewNotice, NoticeBody, NoticeStore};
-use medcards_core::testing::{FaultPlan, Faulty, Operation};
+use medcards_core::testing::Operation;
 use medcards_core::{ErrorKind, UserId};
 use medcards_http::HttpConfig;
 use serde_json::{Value, json};
@@ -34,17 +34,11 @@ fn user(id: &str) -> UserId {
     id.parse().unwrap()
 }
 
-/// A world whose notices are kept in this store, and the store.
+/// A world, and where its notices are kept.
 async fn told(configure: impl FnOnce(HttpConfig) -> HttpConfig) -> (World, MemoryStore) {
-    let store = MemoryStore::new();
-    let world = telling(&store, configure).await;
+    let world = World::with(configure).await;
+    let store = world.memory.clone();
     (world, store)
-}
-
-/// One process more on a store of notices.
-async fn telling(store: &MemoryStore, configure: impl FnOnce(HttpConfig) -> HttpConfig) -> World {
-    let notices = std::sync::Arc::new(store.clone());
-    World::with(|config| configure(config.with_notices(notices))).await
 }
 
 fn token_of(world: &World, id: &str) -> String {
@@ -302,7 +296,10 @@ async fn each_notice_comes_once_whenever_connections_drop() {
     for seed in 0..3 {
         let mut random = fastrand::Rng::with_seed(seed);
         let store = MemoryStore::new();
-        let worlds = [telling(&store, |c| c).await, telling(&store, |c| c).await];
+        let worlds = [
+            World::sharing(&store, |config| config).await,
+            World::sharing(&store, |config| config).await,
+        ];
         let servers = [serve(&worlds[0]).await, serve(&worlds[1]).await];
         let token = token_of(&worlds[0], ME);
         let now = worlds[0].medcards.now();
@@ -667,21 +664,19 @@ async fn a_client_that_answers_no_pings_is_closed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_ends_what_it_must_and_nothing_else() {
-    let plan = FaultPlan::new();
-    let inner = MemoryStore::new();
-    let store = std::sync::Arc::new(Faulty::new(inner.clone(), plan.clone()));
-    let world = World::with(|config| config.with_notices(store)).await;
+    let world = World::new().await;
+    let (plan, inner) = (&world.plan, &world.memory);
     let token = token_of(&world, ME);
     plan.fail_next(Operation::LastNotice, 1, ErrorKind::Unavailable);
     assert_eq!(open(&world, &token, None).await.status(), 503);
 
     let mut events = Events::open(&world, &token, None).await;
     let began = events.expect("began").await;
-    tell(&world, &inner, [1]).await;
+    tell(&world, inner, [1]).await;
     events.expect("notice").await;
     // The tail waits, and goes on where it was.
     plan.fail_next(Operation::ReadNotices, 3, ErrorKind::Unavailable);
-    tell(&world, &inner, [2]).await;
+    tell(&world, inner, [2]).await;
     assert_eq!(events.expect("notice").await["days"], 2);
 
     plan.fail_next(Operation::ListNotices, 1, ErrorKind::Unavailable);
@@ -695,9 +690,8 @@ async fn a_store_that_fails_ends_what_it_must_and_nothing_else() {
 #[tokio::test]
 async fn a_cursor_from_beyond_the_end_goes_on_from_now() {
     let (world, store) = told(|config| config).await;
-    let other = MemoryStore::new();
-    tell(&world, &other, 1..=9).await;
-    let ahead = telling(&other, |config| config).await;
+    let ahead = World::new().await;
+    tell(&ahead, &ahead.memory, 1..=9).await;
     let token = token_of(&world, ME);
     let page = ahead.get(&token, "/v1/me/notices").await.expect(200);
     tell(&world, &store, [1]).await;
@@ -709,9 +703,8 @@ async fn a_cursor_from_beyond_the_end_goes_on_from_now() {
 
 #[tokio::test]
 async fn nothing_is_read_while_nobody_listens() {
-    let plan = FaultPlan::new();
-    let store = Faulty::new(MemoryStore::new(), plan.clone());
-    let world = World::with(|config| config.with_notices(std::sync::Arc::new(store))).await;
+    let world = World::new().await;
+    let plan = &world.plan;
     let token = token_of(&world, ME);
     for _ in 0..2 {
         let before = plan.calls(Operation::ReadNotices);
@@ -746,7 +739,7 @@ async fn what_cannot_be_is_a_clear_problem() {
     assert_eq!(open(&world, &token, Some("nonsense")).await.status(), 400);
     assert_eq!(store.last_notice().await.unwrap(), LogPosition::START);
 
-    let without = World::new().await;
+    let without = World::without_coach().await;
     for path in ["/v1/me/notices", "/v1/me/notices/stream"] {
         let reply = without.get(&token, path).await;
         reply.expect_problem(404, "learning_disabled");

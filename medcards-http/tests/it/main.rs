@@ -42,6 +42,9 @@ mod leaderboards;
 /// What students are told, as it happens.
 mod live;
 
+/// What whoever runs the platform does about what is learnt.
+mod upkeep;
+
 /// Requests that are wrong, each a clear problem.
 mod bad_input;
 

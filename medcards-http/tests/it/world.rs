@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub(crate) medcards: Medcards,
     pub(crate) provider: ScriptedProvider,
     pub(crate) plan: FaultPlan,
+    /// Where everything is kept, without the faults of the plan.
+    pub(crate) memory: MemoryStore,
     pub(crate) clock: Arc<ManualClock>,
 }
 
@@ -42,7 +44,7 @@ impl World {
         Self::with(|config| config).await
     }
 
-    /// The same without a coach.
+    /// The same without a coach, and without what is learnt from answers.
     pub(crate) async fn without_coach() -> Self {
         let mut world = Self::new().await;
         let config = HttpConfig::new()
@@ -53,26 +55,42 @@ impl World {
     }
 
     pub(crate) async fn with(configure: impl FnOnce(HttpConfig) -> HttpConfig) -> Self {
+        Self::sharing(&MemoryStore::new(), configure).await
+    }
+
+    /// One process more on this memory.
+    pub(crate) async fn sharing(
+        memory: &MemoryStore,
+        configure: impl FnOnce(HttpConfig) -> HttpConfig,
+    ) -> Self {
+        Self::in_memory(memory.clone(), SpendBudget::default(), configure).await
+    }
+
+    async fn in_memory(
+        memory: MemoryStore,
+        budget: SpendBudget,
+        configure: impl FnOnce(HttpConfig) -> HttpConfig,
+    ) -> Self {
         let plan = FaultPlan::new();
-        let store = Arc::new(Faulty::new(MemoryStore::new(), plan.clone()));
-        Self::made_of(store, plan, SpendBudget::default(), configure).await
+        let store = Arc::new(Faulty::new(memory.clone(), plan.clone()));
+        Self::made_of(store, memory, plan, budget, configure).await
     }
 
     /// One where no more than this may be spent.
     pub(crate) async fn within(budget: SpendBudget) -> Self {
-        let plan = FaultPlan::new();
-        let store = Arc::new(Faulty::new(MemoryStore::new(), plan.clone()));
-        Self::made_of(store, plan, budget, |config| config).await
+        Self::in_memory(MemoryStore::new(), budget, |config| config).await
     }
 
     /// One process more on this store.
     pub(crate) async fn on(store: Arc<dyn Store>) -> Self {
+        let (memory, plan) = (MemoryStore::new(), FaultPlan::new());
         let budget = SpendBudget::default();
-        Self::made_of(store, FaultPlan::new(), budget, |config| config).await
+        Self::made_of(store, memory, plan, budget, |config| config).await
     }
 
     async fn made_of(
         store: Arc<dyn Store>,
+        memory: MemoryStore,
         plan: FaultPlan,
         budget: SpendBudget,
         configure: impl FnOnce(HttpConfig) -> HttpConfig,
@@ -95,9 +113,11 @@ impl World {
             .ai(Arc::new(provider.clone()))
             .build()
             .unwrap();
+        let learning = Arc::new(Faulty::new(memory.clone(), plan.clone()));
         let config = HttpConfig::new()
             .with_jwt_secret(SECRET)
             .with_guests(Guests::Enabled)
+            .with_learning(learning)
             .with_coach(coach)
             .with_sessions(Arc::new(sessions))
             .with_quota(None);
@@ -107,6 +127,7 @@ impl World {
             medcards,
             provider,
             plan,
+            memory,
             clock,
         }
     }
