@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use medcards_core::case::{
-    Case, CaseContent, CaseFilter, CaseQuery, CaseStore, CaseVersion, Publication,
-    PublicationOutcome, search_words,
+    Case, CaseContent, CaseCorrection, CaseFilter, CaseQuery, CaseStore, CaseVersion,
+    KeyCorrection, Publication, PublicationOutcome, search_words,
 };
 use medcards_core::store::{ListId, Page};
 use medcards_core::{CaseId, Error, ErrorKind, Result, Timestamp};
@@ -120,6 +120,14 @@ impl CaseStore for PgStore {
             published.extend(done.map_err(|failure| failure.during(PUBLISH))?);
         }
         Ok(published)
+    }
+
+    async fn correct_case(&self, correction: CaseCorrection) -> Result<Vec<KeyCorrection>> {
+        self.correct(correction).await
+    }
+
+    async fn list_corrections(&self, after: u64, limit: usize) -> Result<Vec<KeyCorrection>> {
+        self.list_key_corrections(after, limit).await
     }
 
     async fn find_case(
@@ -328,15 +336,15 @@ impl FilterColumns {
 }
 
 /// A content with everything that is written for it.
-struct Edition {
-    content: CaseContent,
+pub(crate) struct Edition {
+    pub(crate) content: CaseContent,
     json: String,
     filter: FilterColumns,
     words: IndexedWords,
 }
 
 impl Edition {
-    fn of(content: CaseContent) -> Result<Self> {
+    pub(crate) fn of(content: CaseContent) -> Result<Self> {
         let json = serde_json::to_string(&content).map_err(|source| {
             let context = "the case has no stored form";
             Error::new(ErrorKind::Unexpected, PUBLISH, context).with_source(source)
@@ -353,7 +361,7 @@ impl Edition {
         })
     }
 
-    fn name(&self) -> (String, String) {
+    pub(crate) fn name(&self) -> (String, String) {
         let (source, external_id) = (self.content.source(), self.content.external_id());
         (source.to_owned(), external_id.to_owned())
     }
@@ -389,17 +397,14 @@ async fn publish(
             }
             Some(named) => {
                 let (case_id, version) = (named.place.0, named.place.1.next());
-                let update = sqlx::query(UPDATE_CASE_SQL)
-                    .bind(*case_id.as_uuid())
-                    .bind(stored(version));
-                let update = edition.filter.bind(update).bind(instant(now));
-                transaction.execute(update).await?;
                 let outcome = PublicationOutcome::NewVersion;
-                Publication {
+                let publication = Publication {
                     case_id,
                     version,
                     outcome,
-                }
+                };
+                move_on(transaction, edition, &publication, now).await?;
+                publication
             }
             None => {
                 let (case_id, version) = (CaseId::new(now), CaseVersion::FIRST);
@@ -431,6 +436,20 @@ async fn publish(
     Ok(published)
 }
 
+/// Makes a version the current one.
+pub(crate) async fn move_on(
+    transaction: &mut Transaction<'_>,
+    edition: &Edition,
+    publication: &Publication,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let update = sqlx::query(UPDATE_CASE_SQL)
+        .bind(*publication.case_id.as_uuid())
+        .bind(stored(publication.version));
+    let update = edition.filter.bind(update).bind(instant(now));
+    transaction.execute(update).await.map(drop)
+}
+
 async fn find_named(
     transaction: &mut Transaction<'_>,
     editions: &[Edition],
@@ -452,7 +471,7 @@ async fn find_named(
     named.ok_or(Failure::Unreadable("case"))
 }
 
-async fn insert_version(
+pub(crate) async fn insert_version(
     transaction: &mut Transaction<'_>,
     edition: &Edition,
     publication: &Publication,

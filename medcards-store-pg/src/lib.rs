@@ -21,7 +21,7 @@
 //! | --- | --- | --- |
 //! | [`AnswerStore`] | `interactions`, `events` | an answer and its event in one statement, once per user and id |
 //! | [`BatchStore`] | `precompute_batches`, `precompute_keys` | a feedback is in one open batch, and a batch is handed in by one process |
-//! | [`CaseStore`] | `cases`, `case_versions` | versions never change; a search sees a publication at once, and a walk through it goes on in any process |
+//! | [`CaseStore`] | `cases`, `case_versions`, `key_corrections` | versions never change; a search sees a publication at once, and a walk through it goes on in any process |
 //! | [`ChatStore`] | `chat_turns`, `chat_summaries` | a turn is begun once and one reply to it counts, however many processes try; what was forgotten is gone; always asked of the primary |
 //! | [`EventLog`] | `events`, `cursors` | complete and in one order, however many write: nothing is shown that something could still come before |
 //! | [`PrecomputedStore`] | `precomputed_feedback` | what a reviewer said is never overwritten |
@@ -30,6 +30,9 @@
 //! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_scopes`, `spend_totals` | nobody spends more than the spend budget, however many processes ask at once |
 //! | [`UserStore`] | `users`, `events` | settings and their event in one transaction |
 //! | [`TransferTarget`] | all of them but `sessions` and those of batches, and `transfers`, `transfer_parts` | rows and how far they came in one transaction; a database with data of its own is refused |
+//! | [`JobQueue`] | `jobs`, `dead_jobs`, `job_keys` | a job is claimed by one worker at a time, and its effects count once; [`PgStore::enqueue_in`] and [`PgStore::settle_in`] take part in transactions of yours |
+//! | [`NoticeStore`] | `notices` | complete and in one order, as the log |
+//! | [`ViewStore`] | `views`, `view_editions`, `view_rows`, `view_set_aside`, `awards` | rows and how far they are in one transaction, so that each event counts once |
 //! | | `user_stats`, `user_specialty_stats`, `case_stats` | views of the log: [`PgStore::dashboard`], [`PgStore::leaderboard`], [`PgStore::case_stats`] |
 //! | | `user_stats_cache` | their cross-check, computed from the answers |
 //! | | `owned_buckets`, `shard_map` | which users this shard may write; each write checks it in its own statement |
@@ -69,7 +72,7 @@
 //! | [`PgConfig::new`] | | one address, or those of several servers of which one takes writes |
 //! | [`with_replicas`](PgConfig::with_replicas) | none | streaming replicas to read from |
 //! | [`with_pooling`](PgConfig::with_pooling) | [`Pooling::None`] | `Transaction` behind PgBouncer or Supavisor in transaction mode |
-//! | [`with_connections_max`](PgConfig::with_connections_max) | 10 | to the primary, and to each replica; the keeper has two more |
+//! | [`with_connections_max`](PgConfig::with_connections_max) | 10 | to the primary, and to each replica; the keeper has two more, and hints from other processes take one |
 //! | [`with_writers`](PgConfig::with_writers) | 2 | each has one more connection to the primary |
 //! | [`with_statement_timeout`](PgConfig::with_statement_timeout) | 10 s | |
 //! | [`with_lock_timeout`](PgConfig::with_lock_timeout) | 2 s | |
@@ -102,6 +105,9 @@
 //! `tls`, on by default: encrypted connections, by rustls.
 //!
 //! [`AnswerStore`]: medcards_core::answer::AnswerStore
+//! [`JobQueue`]: medcards_core::job::JobQueue
+//! [`NoticeStore`]: medcards_core::notice::NoticeStore
+//! [`ViewStore`]: medcards_core::view::ViewStore
 //! [`BatchStore`]: medcards_core::precompute::BatchStore
 //! [`CaseStore`]: medcards_core::case::CaseStore
 //! [`ChatStore`]: medcards_core::chat::ChatStore
@@ -120,7 +126,10 @@ mod answers;
 mod batches;
 mod cases;
 mod chats;
+mod corrections;
 mod events;
+mod jobs;
+mod notices;
 mod precomputed;
 mod sessions;
 mod shared_answers;
@@ -128,10 +137,12 @@ mod spend;
 mod stats;
 mod transfer;
 mod users;
+mod views;
 
 mod case_cache;
 mod column;
 mod copy;
+mod effects;
 mod error;
 mod keeper;
 mod migrate;
@@ -139,6 +150,8 @@ mod node;
 mod partition;
 mod replicas;
 mod session;
+mod signals;
+mod steps;
 mod words;
 mod writer;
 

@@ -36,6 +36,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     ),
     (5, "chats", include_str!("../migrations/0005_chats.sql")),
     (6, "batches", include_str!("../migrations/0006_batches.sql")),
+    (
+        7,
+        "learning",
+        include_str!("../migrations/0007_learning.sql"),
+    ),
 ];
 
 /// How long a starting process waits for the one that migrates, and for its own migration.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use deadpool::Runtime;
 use deadpool::managed::QueueMode;
 use medcards_core::{Error, ErrorKind, Result};
+use sqlx::SqlSafeStr;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 
 use crate::config::Pooling;
@@ -138,6 +139,14 @@ impl Node {
         }
         lease.give_back();
         Ok(rows)
+    }
+
+    /// Runs statements without values as one message, which begins and ends their transaction.
+    pub(crate) async fn run_once(&self, sql: impl SqlSafeStr) -> Result<(), Failure> {
+        let mut lease = Lease::take(&self.sessions).await?;
+        lease.run(sql).await?;
+        lease.give_back();
+        Ok(())
     }
 
     /// Runs a statement if another one, on the same connection before it, says so.

@@ -9,14 +9,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::case_cache::CaseCache;
 use crate::column::Columns;
-use crate::config::{HalfMoved, Keeping, PgConfig};
+use crate::config::{HalfMoved, Keeping, PgConfig, Pooling};
 use crate::error::Failure;
+use crate::jobs::Floors;
 use crate::keeper::Keeper;
 use crate::migrate::migrate;
 use crate::node::{Limits, Node};
 use crate::partition::Partitions;
 use crate::replicas::Replicas;
 use crate::session::{Role, Statement};
+use crate::signals::Signals;
 use crate::transfer::check_not_half_moved;
 use crate::writer::WriteQueue;
 
@@ -55,6 +57,8 @@ struct Opened {
     replicas: Arc<Replicas>,
     cases: CaseCache,
     partitions: Arc<Partitions>,
+    signals: Arc<Signals>,
+    floors: Floors,
     keeper: Keeper,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -124,6 +128,13 @@ impl PgStore {
             tasks.spawn(keeper.clone().keep_on(stop.clone()));
             tasks.spawn(keeper.clone().project_on(stop.clone()));
         }
+        let signals = Arc::new(Signals::new());
+        tasks.spawn(Arc::clone(&signals).tell_on(primary.clone(), stop.clone()));
+        // A pooler lends its servers to others between two transactions: nobody can listen through it.
+        if config.limits().pooling == Pooling::None {
+            let hosts = config.primary().to_vec();
+            tasks.spawn(Arc::clone(&signals).listen_on(hosts, stop.clone()));
+        }
         let opened = Opened {
             name: format!("PgStore({replicas})"),
             writes: WriteQueue::start(
@@ -131,6 +142,7 @@ impl PgStore {
                 writer.clone(),
                 Arc::clone(&replicas),
                 Arc::clone(&partitions),
+                Arc::clone(&signals),
                 &tasks,
             ),
             primary,
@@ -138,6 +150,8 @@ impl PgStore {
             replicas,
             cases: CaseCache::new(config.case_cache_bytes()),
             partitions,
+            signals,
+            floors: Floors::default(),
             keeper,
             _stop_when_dropped: stop.clone().drop_guard(),
             stop,
@@ -190,6 +204,14 @@ impl PgStore {
 
     pub(crate) fn partitions(&self) -> &Partitions {
         &self.opened.partitions
+    }
+
+    pub(crate) fn signals(&self) -> &Signals {
+        &self.opened.signals
+    }
+
+    pub(crate) fn floors(&self) -> &Floors {
+        &self.opened.floors
     }
 
     pub(crate) fn keeper(&self) -> &Keeper {

@@ -6,14 +6,15 @@ use medcards_core::answer::Answer;
 use medcards_core::case::{CaseContent, CaseFilter, CaseVersion};
 use medcards_core::chat::ChatTurn;
 use medcards_core::feedback::{Feedback, KeyPosition};
+use medcards_core::job::{DeadJob, JobKind, JobOrder};
 use medcards_core::shard::BUCKETS;
 use medcards_core::spend::{MicroDollars, SpendRow};
 use medcards_core::transfer::{
-    Batch, CaseRow, CursorRow, EventRow, FeedbackRow, Fingerprint, JsonSense, Part, Place,
-    Progress, ReservationRow, Row, SpendDayRow, SpendScopeRow, Stand, Step, StoredJson,
-    TargetState, TransferSource, TransferTarget, UserRow,
+    AwardRow, Batch, CaseRow, CursorRow, DeadJobRow, EventRow, FeedbackRow, Fingerprint, JobKeyRow,
+    JobRow, JsonSense, Part, Place, Progress, ReservationRow, Row, SpendDayRow, SpendScopeRow,
+    Stand, Step, StoredJson, TargetState, TransferSource, TransferTarget, UserRow,
 };
-use medcards_core::{CaseId, Error, ErrorKind, ReservationId, Result, Timestamp, UserId};
+use medcards_core::{CaseId, Error, ErrorKind, JobId, ReservationId, Result, Timestamp, UserId};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
@@ -25,14 +26,15 @@ use crate::chats::{read_summary, read_turn};
 use crate::column::{Columns, instant, saturated};
 use crate::config::PgConfig;
 use crate::copy::CopyRows;
+use crate::corrections::read_correction;
 use crate::error::{self, Failure};
+use crate::jobs::read_dead;
 use crate::node::{Node, Transaction, transact};
 use crate::partition::Month;
 use crate::precomputed::read_kept_columns;
 use crate::session::{Role, Statement};
 use crate::shared_answers::read_shared_answer;
 use crate::spend::{read_purpose, read_row};
-use crate::stats;
 use crate::store::{Lock, check_server};
 use crate::words::{IndexedWords, config_of};
 
@@ -44,9 +46,10 @@ const PROGRESS: &str = "find progress";
 const WRITE: &str = "write rows";
 const END: &str = "end transfer";
 
+/// The reader of the log that kept figures in earlier programs: it went nowhere since.
+const FORMER_READER: &str = "stats";
+
 /// Of our tables, those that must be empty before something is moved in, with what is in them.
-///
-/// The cursor of our own figures stands at the start where nothing was written.
 const SURVEY_SQL: &str = "
 SELECT concat_ws(', ',
     CASE WHEN EXISTS (SELECT FROM case_versions) THEN 'cases' END,
@@ -68,13 +71,23 @@ SELECT concat_ws(', ',
          THEN 'chats' END,
     CASE WHEN EXISTS (SELECT FROM shared_answers) THEN 'shared answers' END)";
 
-/// Whether our tables are there, some that only have their names, the record of transfers, and chats;
-/// whether tables may be made; the encoding.
+/// The same of the tables of views and jobs.
+const SURVEY_LEARNING_SQL: &str = "
+SELECT concat_ws(', ',
+    CASE WHEN EXISTS (SELECT FROM key_corrections) THEN 'key corrections' END,
+    CASE WHEN EXISTS (SELECT FROM views) OR EXISTS (SELECT FROM awards)
+           OR EXISTS (SELECT FROM notices) THEN 'views' END,
+    CASE WHEN EXISTS (SELECT FROM jobs) OR EXISTS (SELECT FROM dead_jobs)
+           OR EXISTS (SELECT FROM job_keys) THEN 'jobs' END)";
+
+/// Whether our tables are there, some that only have their names, the record of transfers, chats, and
+/// views; whether tables may be made; the encoding.
 const FORMAT_SQL: &str = "
 SELECT to_regclass('medcards_migrations') IS NOT NULL,
        coalesce(to_regclass('users'), to_regclass('cases'), to_regclass('events')) IS NOT NULL,
        to_regclass('transfers') IS NOT NULL,
        to_regclass('chat_turns') IS NOT NULL,
+       to_regclass('view_rows') IS NOT NULL,
        coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
        current_setting('server_encoding')";
 
@@ -107,7 +120,7 @@ RETURNING 1";
 /// Where nobody has written so far, nothing is known for the planner of statements.
 const ANALYZE_SQL: &str = "
 ANALYZE cases, case_versions, users, interactions, events, precomputed_feedback, spend_totals,
-        chat_turns, chat_summaries, shared_answers";
+        chat_turns, chat_summaries, shared_answers, awards, jobs, dead_jobs, job_keys";
 
 const COPY_USERS_SQL: &str = "
 COPY users (id, bucket, kind, settings, created_at) FROM STDIN WITH (FORMAT binary)";
@@ -157,6 +170,26 @@ COPY chat_summaries (user_id, answer_id, bucket, through, text) FROM STDIN WITH 
 const COPY_SHARED_ANSWERS_SQL: &str = "
 COPY shared_answers (id, case_id, case_version, locale, question, answer, reviewer, reviewed_at)
 FROM STDIN WITH (FORMAT binary)";
+
+const COPY_CORRECTIONS_SQL: &str = "
+COPY key_corrections (number, case_id, corrected_at, version, right_options, corrected_in)
+FROM STDIN WITH (FORMAT binary)";
+
+const COPY_AWARDS_SQL: &str = "
+COPY awards (user_id, awarded_at, bucket, badge) FROM STDIN WITH (FORMAT binary)";
+
+/// They are numbered as they come: in the order in which they were enqueued.
+const COPY_JOBS_SQL: &str = "
+COPY jobs (id, run_at, enqueued_at, attempt, user_id, bucket, is_ordered, kind, payload)
+FROM STDIN WITH (FORMAT binary)";
+
+const COPY_DEAD_JOBS_SQL: &str = "
+COPY dead_jobs (id, enqueued_at, died_at, attempts, user_id, bucket, is_ordered, kind, payload,
+                reason)
+FROM STDIN WITH (FORMAT binary)";
+
+const COPY_JOB_KEYS_SQL: &str = "
+COPY job_keys (job_id, kept_until, kind, key) FROM STDIN WITH (FORMAT binary)";
 
 /// Rows come by case and version, so the last one of a case is its current one so far.
 const INSERT_CASES_SQL: &str = "
@@ -252,7 +285,7 @@ SELECT transaction_id::text::bigint, sequence, user_id, kind, body::text, record
 WHERE (transaction_id, sequence) > ($1::bigint::text::xid8, $2)
 ORDER BY transaction_id, sequence LIMIT $3";
 
-/// Without that of our own figures, which are projected here and not carried.
+/// Without that of figures that nobody keeps any more.
 const CURSORS_SQL: &str = "
 SELECT reader, (
     SELECT count(*) FROM events
@@ -277,6 +310,26 @@ const SHARED_ANSWERS_SQL: &str = "
 SELECT id, case_id, case_version, locale, question, answer, reviewer, reviewed_at
 FROM shared_answers WHERE id > $1 ORDER BY id LIMIT $2";
 
+const CORRECTIONS_SQL: &str = "
+SELECT number, case_id, version, right_options, corrected_in, corrected_at
+FROM key_corrections WHERE number > $1 ORDER BY number LIMIT $2";
+
+const AWARDS_SQL: &str = "
+SELECT user_id, badge, awarded_at FROM awards
+WHERE (user_id, badge) > ($1, $2 COLLATE \"C\") ORDER BY user_id, badge LIMIT $3";
+
+const JOBS_SQL: &str = "
+SELECT sequence, id, kind, payload, user_id, is_ordered, enqueued_at, run_at, attempt
+FROM jobs WHERE sequence > $1 ORDER BY sequence LIMIT $2";
+
+const DEAD_JOBS_SQL: &str = "
+SELECT id, kind, payload, user_id, enqueued_at, attempts, died_at, reason, is_ordered
+FROM dead_jobs WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2";
+
+const JOB_KEYS_SQL: &str = "
+SELECT kind, key, job_id, kept_until FROM job_keys
+WHERE (kind, key) > ($1 COLLATE \"C\", $2 COLLATE \"C\") ORDER BY kind, key LIMIT $3";
+
 /// An instant before all that there can be.
 const BEFORE_ALL: &str = "-infinity";
 
@@ -288,7 +341,9 @@ impl TransferSource for PgStore {
     async fn count_rows(&self, part: Part) -> Result<u64> {
         let sql = match part {
             Part::Cases => "SELECT count(*) FROM case_versions",
+            Part::KeyCorrections => "SELECT count(*) FROM key_corrections",
             Part::Users => "SELECT count(*) FROM users",
+            Part::Awards => "SELECT count(*) FROM awards",
             Part::Feedback => "SELECT count(*) FROM precomputed_feedback",
             Part::SpendDays => "SELECT count(*) FROM spend_days",
             Part::SpendScopes => "SELECT count(*) FROM spend_scopes",
@@ -300,6 +355,9 @@ impl TransferSource for PgStore {
             Part::ChatTurns => "SELECT count(*) FROM chat_turns",
             Part::ChatSummaries => "SELECT count(*) FROM chat_summaries",
             Part::SharedAnswers => "SELECT count(*) FROM shared_answers",
+            Part::Jobs => "SELECT count(*) FROM jobs",
+            Part::DeadJobs => "SELECT count(*) FROM dead_jobs",
+            Part::JobKeys => "SELECT count(*) FROM job_keys",
         };
         let rows = self.on_primary(COUNT, || sqlx::query(sql)).await?;
         let count = rows.first().and_then(|row| Columns::of(row).number());
@@ -347,8 +405,17 @@ impl TransferTarget for PgStore {
             Row::Case(case) => too_many_versions(case.version),
             Row::ChatSummary(summary) if summary.text.contains('\0') => Some(has_nul),
             Row::ChatTurn(turn) if turn_has_nul(turn) => Some(has_nul),
-            Row::Cursor(cursor) if cursor.reader == stats::READER => {
-                Some("Postgres keeps figures of its own under this name: rename the reader")
+            Row::Award(award) if award.badge.contains('\0') => Some(has_nul),
+            Row::Cursor(cursor) if cursor.reader == FORMER_READER => {
+                Some("Postgres kept figures of its own under this name: rename the reader")
+            }
+            Row::DeadJob(dead) if has_nul_in([&dead.job.payload, &dead.job.reason]) => {
+                Some(has_nul)
+            }
+            Row::Job(job) if job.payload.contains('\0') => Some(has_nul),
+            Row::JobKey(key) if key.key.contains('\0') => Some(has_nul),
+            Row::KeyCorrection(correction) => {
+                too_many_versions(correction.corrected_in.max(correction.version))
             }
             Row::Event(event) if event.body.sense().has_nul() => Some(has_nul),
             Row::Feedback(row) if row.feedback.text.contains('\0') => Some(has_nul),
@@ -361,11 +428,15 @@ impl TransferTarget for PgStore {
             Row::SpendScope(sums) if sums.scope.day().year() < YEAR_MIN => Some(far),
             Row::SpendTotal(total) if total.day.year() < YEAR_MIN => Some(far),
             Row::User(user) if user.settings.sense().has_nul() => Some(has_nul),
-            Row::ChatSummary(_)
+            Row::Award(_)
+            | Row::ChatSummary(_)
             | Row::ChatTurn(_)
             | Row::Cursor(_)
+            | Row::DeadJob(_)
             | Row::Event(_)
             | Row::Feedback(_)
+            | Row::Job(_)
+            | Row::JobKey(_)
             | Row::Reservation(_)
             | Row::SpendDay(_)
             | Row::SpendScope(_)
@@ -378,8 +449,9 @@ impl TransferTarget for PgStore {
         let transfer = self.on_primary(SURVEY, || sqlx::query(FIND_TRANSFER_SQL));
         let transfer = transfer.await?;
         let mut contents = self.on_primary(SURVEY, || sqlx::query(SURVEY_SQL)).await?;
-        let chats = self.on_primary(SURVEY, || sqlx::query(SURVEY_CHATS_SQL));
-        contents.extend(chats.await?);
+        for sql in [SURVEY_CHATS_SQL, SURVEY_LEARNING_SQL] {
+            contents.extend(self.on_primary(SURVEY, || sqlx::query(sql)).await?);
+        }
         state_of(&transfer, &contents)
     }
 
@@ -388,7 +460,9 @@ impl TransferTarget for PgStore {
             transaction.execute(Lock::Transfers.take()).await?;
             let transfer = transaction.fetch(sqlx::query(FIND_TRANSFER_SQL)).await?;
             let mut contents = transaction.fetch(sqlx::query(SURVEY_SQL)).await?;
-            contents.extend(transaction.fetch(sqlx::query(SURVEY_CHATS_SQL)).await?);
+            for sql in [SURVEY_CHATS_SQL, SURVEY_LEARNING_SQL] {
+                contents.extend(transaction.fetch(sqlx::query(sql)).await?);
+            }
             match state_of(&transfer, &contents)? {
                 TargetState::Begun(known) | TargetState::Ended(known) if known == source => Ok(()),
                 TargetState::Begun(_) | TargetState::Ended(_) => Err(refused(
@@ -503,14 +577,14 @@ async fn survey(node: &Node) -> Result<TargetState> {
     let read = || {
         let mut columns = Columns::of(format.first()?);
         let tables: (bool, bool) = (columns.next()?, columns.next()?);
-        let later: (bool, bool) = (columns.next()?, columns.next()?);
+        let later = (columns.next()?, columns.next()?, columns.next()?);
         let may_create: bool = columns.next()?;
         Some((tables, later, may_create, columns.next::<String>()?))
     };
-    let Some(((is_ours, is_taken), (has_transfers, has_chats), may_create, encoding)) = read()
-    else {
+    let Some(((is_ours, is_taken), later, may_create, encoding)) = read() else {
         return Err(Failure::Unreadable("server setting").during(SURVEY));
     };
+    let (has_transfers, has_chats, has_views): (bool, bool, bool) = later;
     if encoding != "UTF8" {
         let context = format!("the database is in {encoding}: make one with ENCODING 'UTF8'");
         return Err(Error::new(ErrorKind::Invalid, SURVEY, context));
@@ -530,6 +604,10 @@ async fn survey(node: &Node) -> Result<TargetState> {
     if has_chats {
         let chats = node.fetch(|| sqlx::query(SURVEY_CHATS_SQL)).await;
         contents.extend(chats.map_err(failed)?);
+    }
+    if has_views {
+        let learning = node.fetch(|| sqlx::query(SURVEY_LEARNING_SQL)).await;
+        contents.extend(learning.map_err(failed)?);
     }
     let transfer = match has_transfers {
         true => node.fetch(|| sqlx::query(FIND_TRANSFER_SQL)).await,
@@ -609,7 +687,12 @@ fn instants(row: &Row) -> [Option<Timestamp>; 2] {
             Some(turn.started_at),
             turn.reply.as_ref().map(|reply| reply.replied_at),
         ],
+        Row::Award(award) => [Some(award.awarded_at), None],
+        Row::DeadJob(dead) => [Some(dead.job.enqueued_at), Some(dead.job.died_at)],
         Row::Event(event) => [Some(event.recorded_at), None],
+        Row::Job(job) => [Some(job.enqueued_at), Some(job.run_at)],
+        Row::JobKey(key) => [Some(key.kept_until), None],
+        Row::KeyCorrection(correction) => [Some(correction.corrected_at), None],
         Row::Feedback(row) => [Some(row.feedback.written_at), row.reviewed_at],
         Row::SharedAnswer(shared) => [Some(shared.reviewed_at), None],
         Row::User(user) => [Some(user.created_at), None],
@@ -695,6 +778,11 @@ impl Prepared {
             Part::ChatTurns => COPY_TURNS_SQL,
             Part::ChatSummaries => COPY_SUMMARIES_SQL,
             Part::SharedAnswers => COPY_SHARED_ANSWERS_SQL,
+            Part::KeyCorrections => COPY_CORRECTIONS_SQL,
+            Part::Awards => COPY_AWARDS_SQL,
+            Part::Jobs => COPY_JOBS_SQL,
+            Part::DeadJobs => COPY_DEAD_JOBS_SQL,
+            Part::JobKeys => COPY_JOB_KEYS_SQL,
         };
         let mut rows = CopyRows::new();
         for row in &step.rows {
@@ -740,6 +828,26 @@ fn copied(rows: &mut CopyRows, row: &Row) {
             rows.uuid(summary.through.as_uuid()).text(&summary.text);
         }
         Row::ChatTurn(turn) => copied_turn(rows, turn),
+        Row::Award(award) => {
+            rows.row(4).uuid(award.user_id.as_uuid());
+            rows.instant(award.awarded_at).small(bucket(award.user_id));
+            rows.text(&award.badge);
+        }
+        Row::DeadJob(dead) => copied_dead_job(rows, dead),
+        Row::Job(job) => copied_job(rows, job),
+        Row::JobKey(key) => {
+            rows.row(4).uuid(key.job_id.as_uuid());
+            rows.instant(key.kept_until);
+            rows.text(key.kind.as_str()).text(&key.key);
+        }
+        Row::KeyCorrection(correction) => {
+            rows.row(6).big(saturated(correction.number));
+            rows.uuid(correction.case_id.as_uuid());
+            rows.instant(correction.corrected_at);
+            rows.integer(stored(correction.version));
+            rows.integer(correction.right.bits().cast_signed());
+            rows.integer(stored(correction.corrected_in));
+        }
         Row::Event(event) => {
             rows.row(5).uuid(event.user_id.as_uuid());
             rows.instant(event.recorded_at).small(bucket(event.user_id));
@@ -785,6 +893,29 @@ fn copied(rows: &mut CopyRows, row: &Row) {
         // They are not copied.
         Row::Case(_) | Row::Cursor(_) => {}
     }
+}
+
+fn copied_job(rows: &mut CopyRows, job: &JobRow) {
+    rows.row(9).uuid(job.id.as_uuid()).instant(job.run_at);
+    rows.instant(job.enqueued_at).big(job.attempt.into());
+    copied_owner(rows, job.user_id, job.order);
+    rows.text(job.kind.as_str()).text(&job.payload);
+}
+
+fn copied_dead_job(rows: &mut CopyRows, dead: &DeadJobRow) {
+    let DeadJobRow { job, order } = dead;
+    rows.row(10).uuid(job.id.as_uuid()).instant(job.enqueued_at);
+    rows.instant(job.died_at).big(job.attempts.into());
+    copied_owner(rows, job.user_id, *order);
+    rows.text(job.kind.as_str()).text(&job.payload);
+    rows.text(&job.reason);
+}
+
+/// Whom a job is for, with the bucket, and whether it waits for others of the same user.
+fn copied_owner(rows: &mut CopyRows, user_id: Option<UserId>, order: JobOrder) {
+    rows.optional(user_id, |rows, user_id| rows.uuid(user_id.as_uuid()));
+    rows.optional(user_id.map(bucket), CopyRows::small);
+    rows.bool(order == JobOrder::OfUser);
 }
 
 fn copied_answer(rows: &mut CopyRows, answer: &Answer) {
@@ -976,7 +1107,7 @@ fn page(part: Part, after: Option<&Place>, limit: i64) -> Result<Statement> {
             .bind(limit),
         Part::Cursors => sqlx::query(CURSORS_SQL)
             .bind(text(""))
-            .bind(stats::READER)
+            .bind(FORMER_READER)
             .bind(limit),
         Part::ChatTurns => sqlx::query(TURNS_SQL)
             .bind(id(0, 2)?)
@@ -992,6 +1123,39 @@ fn page(part: Part, after: Option<&Place>, limit: i64) -> Result<Statement> {
                 .bind(limit),
             None => sqlx::query(FIRST_SHARED_ANSWERS_SQL).bind(limit),
         },
+        Part::KeyCorrections => sqlx::query(CORRECTIONS_SQL).bind(number(0, 1)?).bind(limit),
+        Part::Awards => {
+            let (user_id, badge) = match after.map(Place::as_str) {
+                Some(place) => two_of(place)?,
+                None => (Uuid::nil(), String::new()),
+            };
+            sqlx::query(AWARDS_SQL)
+                .bind(user_id)
+                .bind(badge)
+                .bind(limit)
+        }
+        Part::Jobs => sqlx::query(JOBS_SQL).bind(number(0, 1)?).bind(limit),
+        Part::DeadJobs => {
+            let after = after.map(|place| place.field::<Uuid>(0, 1)).transpose()?;
+            sqlx::query(DEAD_JOBS_SQL).bind(after).bind(limit)
+        }
+        Part::JobKeys => {
+            let (kind, key) = match after.map(Place::as_str) {
+                Some(place) => two_of(place)?,
+                None => (String::new(), String::new()),
+            };
+            sqlx::query(JOB_KEYS_SQL).bind(kind).bind(key).bind(limit)
+        }
+    })
+}
+
+/// What stands before the first slash of a place, and all that stands behind it.
+fn two_of<T: std::str::FromStr>(place: &str) -> Result<(T, String)> {
+    let read = place.split_once('/');
+    let read = read.and_then(|(first, rest)| Some((first.parse().ok()?, rest.to_owned())));
+    read.ok_or_else(|| {
+        let context = "the place is not one of this store: begin the part anew";
+        Error::new(ErrorKind::Invalid, READ, context)
     })
 }
 
@@ -1002,7 +1166,10 @@ fn key(part: Part, row: &PgRow) -> Option<String> {
         Part::Cases => format!("{}/{}", columns.id()?, columns.next::<i32>()?),
         Part::Users | Part::Reservations | Part::SharedAnswers => columns.id()?.to_string(),
         Part::ChatTurns | Part::ChatSummaries => format!("{}/{}", columns.id()?, columns.id()?),
-        Part::Feedback => columns.next::<i64>()?.to_string(),
+        Part::Feedback | Part::KeyCorrections | Part::Jobs => columns.next::<i64>()?.to_string(),
+        Part::Awards => format!("{}/{}", columns.id()?, columns.next::<&str>()?),
+        Part::DeadJobs => columns.id()?.to_string(),
+        Part::JobKeys => format!("{}/{}", columns.next::<&str>()?, columns.next::<&str>()?),
         Part::SpendDays => columns.day()?.to_string(),
         Part::SpendTotals => Columns::at(row, 7).next()?,
         Part::Answers => {
@@ -1078,7 +1245,46 @@ fn value(part: Part, row: &PgRow) -> Option<Row> {
         Part::ChatTurns => Row::ChatTurn(read_turn(row)?),
         Part::ChatSummaries => Row::ChatSummary(read_summary(row)?),
         Part::SharedAnswers => Row::SharedAnswer(read_shared_answer(row)?),
+        Part::KeyCorrections => Row::KeyCorrection(read_correction(row)?),
+        Part::Awards => Row::Award(AwardRow {
+            user_id: UserId::from_uuid(columns.id()?),
+            badge: columns.next()?,
+            awarded_at: columns.instant()?,
+        }),
+        Part::Jobs => {
+            let _sequence = columns.next::<i64>()?;
+            Row::Job(JobRow {
+                id: JobId::from_uuid(columns.id()?),
+                kind: JobKind::new(columns.next()?)?,
+                payload: columns.next()?,
+                user_id: columns.next::<Option<Uuid>>()?.map(UserId::from_uuid),
+                order: order(columns.next()?),
+                enqueued_at: columns.instant()?,
+                run_at: columns.instant()?,
+                attempt: columns.number()?,
+            })
+        }
+        Part::DeadJobs => {
+            let job: DeadJob = read_dead(row)?;
+            Row::DeadJob(DeadJobRow {
+                job,
+                order: order(Columns::at(row, 8).next()?),
+            })
+        }
+        Part::JobKeys => Row::JobKey(JobKeyRow {
+            kind: JobKind::new(columns.next()?)?,
+            key: columns.next()?,
+            job_id: JobId::from_uuid(columns.id()?),
+            kept_until: columns.instant()?,
+        }),
     })
+}
+
+fn order(is_ordered: bool) -> JobOrder {
+    match is_ordered {
+        true => JobOrder::OfUser,
+        false => JobOrder::Any,
+    }
 }
 
 fn stored_json(text: String) -> Option<StoredJson> {

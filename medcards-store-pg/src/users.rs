@@ -11,6 +11,7 @@ use crate::answers::{bucket, event_json};
 use crate::column::{Columns, as_stored, instant};
 use crate::error::{self, Failure};
 use crate::node::transact;
+use crate::signals::Topic;
 use crate::writer::not_owned;
 
 const ENSURE: &str = "ensure user";
@@ -105,7 +106,9 @@ impl UserStore for PgStore {
             transaction.execute(insert).await?;
             read_user(&row).ok_or(Failure::Unreadable("user"))
         });
-        updated.map_err(|failure| failure.during(UPDATE_SETTINGS))
+        let user = updated.map_err(|failure| failure.during(UPDATE_SETTINGS))?;
+        self.signals().give(Topic::Events);
+        Ok(user)
     }
 }
 

@@ -26,6 +26,7 @@ use crate::error::Failure;
 use crate::node::Node;
 use crate::partition::{Month, Partitions};
 use crate::replicas::Replicas;
+use crate::signals::{Signals, Topic};
 
 /// The most answers that wait: some batches, a fraction of a second of work.
 const QUEUE_MAX: usize = 4_096;
@@ -73,6 +74,7 @@ impl WriteQueue {
         node: Node,
         replicas: Arc<Replicas>,
         partitions: Arc<Partitions>,
+        signals: Arc<Signals>,
         tasks: &TaskTracker,
     ) -> Self {
         let (queue, records) = mpsc::channel(QUEUE_MAX);
@@ -85,6 +87,7 @@ impl WriteQueue {
                 records: Arc::clone(&records),
                 replicas: Arc::clone(&replicas),
                 partitions: Arc::clone(&partitions),
+                signals: Arc::clone(&signals),
                 commits: Arc::clone(&commits),
                 closing: closing.clone(),
             };
@@ -141,6 +144,7 @@ struct Writer {
     records: Arc<Mutex<mpsc::Receiver<Record>>>,
     replicas: Arc<Replicas>,
     partitions: Arc<Partitions>,
+    signals: Arc<Signals>,
     commits: Arc<AtomicU64>,
     closing: CancellationToken,
 }
@@ -239,6 +243,9 @@ impl Writer {
         }
         let outcomes = outcomes?;
         self.commits.fetch_add(1, Ordering::Relaxed);
+        if outcomes.contains(&Insertion::Created) {
+            self.signals.give(Topic::Events);
+        }
         let repeated: Vec<_> = distinct
             .iter()
             .zip(&outcomes)

@@ -1,0 +1,167 @@
+-- Corrected keys, views of the answer log, and what follows from it: badges, notices, jobs.
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '60s';
+
+CREATE TABLE key_corrections (
+    -- From 1, without a gap.
+    number         bigint      PRIMARY KEY CHECK (number > 0),
+    case_id        uuid        NOT NULL,
+    corrected_at   timestamptz NOT NULL,
+    version        integer     NOT NULL CHECK (version > 0),
+    -- What is right as bits, authored position 0 being the lowest.
+    right_options  integer     NOT NULL,
+    -- The version that was published with the correction.
+    corrected_in   integer     NOT NULL CHECK (corrected_in > 0)
+);
+
+-- Some rows that are changed all the time, beside each other: the versions before need the room.
+CREATE TABLE views (
+    name                      text COLLATE "C" PRIMARY KEY,
+    -- Null before the first was whole, and while none is built.
+    current_edition           bigint,
+    next_edition              bigint,
+    -- The last event of which notices and jobs were written.
+    announced_transaction_id  xid8        NOT NULL,
+    announced_sequence        bigint      NOT NULL,
+    -- Who applies events, and until when unless it goes on.
+    leader                    uuid,
+    led_until                 timestamptz
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+CREATE TABLE view_editions (
+    number          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    view            text        COLLATE "C" NOT NULL,
+    -- By which rules, as a number without sign; with how many corrected keys.
+    version         bigint      NOT NULL,
+    corrections     bigint      NOT NULL,
+    -- The last event that counts.
+    transaction_id  xid8        NOT NULL,
+    sequence        bigint      NOT NULL,
+    set_aside       bigint      NOT NULL,
+    begun_at        timestamptz NOT NULL,
+    -- Its rows are still to be deleted, and show nowhere.
+    is_gone         boolean     NOT NULL
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+-- The room on each page keeps a change of a row that keeps its place out of the indexes.
+CREATE TABLE view_rows (
+    edition  bigint NOT NULL,
+    -- A user, a case, or whatever else has rows. No bucket: views are not moved but built anew.
+    owner    uuid   NOT NULL,
+    place    bigint,
+    item     bytea  NOT NULL,
+    bytes    bytea  NOT NULL,
+    PRIMARY KEY (edition, owner, item)
+) WITH (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000,
+        autovacuum_analyze_scale_factor = 0.05);
+
+-- The rows of an owner by place. Of equal places, of which a board has many, read downwards, none is
+-- read in vain. The table was made just now and is empty.
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX view_rows_by_place ON view_rows (edition, owner, place DESC, item)
+WHERE place IS NOT NULL;
+
+-- Events that do not count in an edition, and why.
+CREATE TABLE view_set_aside (
+    edition         bigint NOT NULL,
+    transaction_id  xid8   NOT NULL,
+    sequence        bigint NOT NULL,
+    kind            text   NOT NULL,
+    reason          text   NOT NULL,
+    PRIMARY KEY (edition, transaction_id, sequence)
+);
+
+-- Badges, which outlive the views that awarded them.
+CREATE TABLE awards (
+    user_id     uuid        NOT NULL,
+    awarded_at  timestamptz NOT NULL,
+    bucket      smallint    NOT NULL,
+    badge       text        COLLATE "C" NOT NULL,
+    PRIMARY KEY (user_id, badge)
+);
+
+-- What students are told, in the order of commits, as events are.
+CREATE TABLE notices (
+    transaction_id  xid8        NOT NULL DEFAULT pg_current_xact_id(),
+    sequence        bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    user_id         uuid        NOT NULL,
+    -- When it happened.
+    at              timestamptz NOT NULL,
+    bucket          smallint    NOT NULL,
+    -- In the form of `NoticeBody`.
+    body            jsonb       NOT NULL,
+    PRIMARY KEY (transaction_id, sequence)
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000);
+
+-- What one user is told. The table was made just now and is empty.
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX notices_by_user ON notices (user_id, transaction_id, sequence);
+
+-- The oldest, which are forgotten. The table was made just now and is empty.
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX notices_by_age ON notices (at);
+
+-- There is no column for the state of a job: a claim moves run_at to the end of the lease, and what is
+-- done is deleted. Vacuum comes often, because each job leaves three dead rows.
+CREATE TABLE jobs (
+    id           uuid        PRIMARY KEY,
+    -- The order in which they were enqueued.
+    sequence     bigint      NOT NULL GENERATED BY DEFAULT AS IDENTITY,
+    -- When it is due, or the lease of its claim ends.
+    run_at       timestamptz NOT NULL,
+    enqueued_at  timestamptz NOT NULL,
+    -- How often it was claimed: the fence of what a worker writes.
+    attempt      bigint      NOT NULL,
+    -- Null for what is done for nobody in particular.
+    user_id      uuid,
+    bucket       smallint,
+    -- Whether it waits for others of its user.
+    is_ordered   boolean     NOT NULL,
+    kind         text        COLLATE "C" NOT NULL,
+    payload      text        NOT NULL,
+    CHECK (num_nulls(user_id, bucket) IN (0, 2)),
+    CHECK (NOT is_ordered OR user_id IS NOT NULL)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0);
+
+-- What is due, longest first. The table was made just now and is empty.
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX jobs_free ON jobs (kind, run_at, sequence) WHERE NOT is_ordered;
+
+-- The same of those in the order of their user. The table was made just now and is empty.
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX jobs_ordered ON jobs (kind, run_at, sequence) WHERE is_ordered;
+
+-- Which of a user is the next. The table was made just now and is empty.
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX jobs_of_user ON jobs (user_id, (attempt = 0), sequence) WHERE is_ordered;
+
+-- Jobs that were given up.
+CREATE TABLE dead_jobs (
+    id           uuid        PRIMARY KEY,
+    enqueued_at  timestamptz NOT NULL,
+    died_at      timestamptz NOT NULL,
+    attempts     bigint      NOT NULL,
+    user_id      uuid,
+    bucket       smallint,
+    is_ordered   boolean     NOT NULL,
+    kind         text        COLLATE "C" NOT NULL,
+    payload      text        NOT NULL,
+    reason       text        NOT NULL,
+    CHECK (num_nulls(user_id, bucket) IN (0, 2)),
+    CHECK (NOT is_ordered OR user_id IS NOT NULL)
+);
+
+-- What keeps a job from being enqueued twice: a key is taken while its job is in the queue or dead, and
+-- until an instant anyway.
+CREATE TABLE job_keys (
+    job_id      uuid        NOT NULL,
+    kept_until  timestamptz NOT NULL,
+    kind        text        COLLATE "C" NOT NULL,
+    key         text        COLLATE "C" NOT NULL,
+    PRIMARY KEY (kind, key)
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000);
+
+-- Which may be free again. The table was made just now and is empty.
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX job_keys_by_end ON job_keys (kept_until);
