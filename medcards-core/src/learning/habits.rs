@@ -1,1 +1,0 @@
-//! Streaks and badges.
