@@ -2,6 +2,7 @@
 
 mod ability;
 mod case_stats;
+mod habits;
 mod irt;
 mod reviews;
 mod user_stats;
