@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use axum::Router;
 use bytes::Bytes;
 use medcards_core::app::Medcards;
-use medcards_core::store::LearningStore;
+use medcards_core::learning::Learning;
 use medcards_core::{Error, ErrorKind, Result};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
@@ -42,7 +42,7 @@ pub(crate) struct App {
 
 impl App {
     /// What is learnt from answers, if anything is.
-    pub(crate) fn learnt(&self) -> std::result::Result<&Arc<dyn LearningStore>, Problem> {
+    pub(crate) fn learnt(&self) -> std::result::Result<&Learning, Problem> {
         self.config.learning.as_ref().ok_or_else(learning_disabled)
     }
 
@@ -139,10 +139,10 @@ pub fn router(medcards: Medcards, config: HttpConfig) -> Result<Api> {
         auth: Auth::new(&config, medcards.clone())?,
         boards: Boards::new(&config)?,
         limits: Limits::new(&config, &limited, Arc::clone(medcards.clock()))?,
-        live: config
-            .learning
-            .clone()
-            .map(|learning| Live::new(learning, &config, Arc::clone(medcards.clock()))),
+        live: config.learning.as_ref().map(|learning| {
+            let notices = Arc::clone(learning.learning_store());
+            Live::new(notices, &config, Arc::clone(medcards.clock()))
+        }),
         origins: Origins::new(&config.cors_origins),
         drain: Drain::new(config.drain_patience),
         telemetry: Telemetry::new()?,

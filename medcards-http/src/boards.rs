@@ -17,15 +17,18 @@ pub(crate) struct Kept {
 
 impl Boards {
     pub(crate) fn new(config: &HttpConfig) -> Result<Self> {
-        let Some(leaderboards) = config.leaderboards.clone() else {
-            return Ok(Self(None));
-        };
         let secrets = [
             &config.alias_secret,
             &config.guest_secret,
             &config.jwt_secret,
         ];
-        let secret = secrets.into_iter().find_map(Option::as_ref).ok_or_else(|| {
+        let secret = secrets.into_iter().find_map(Option::as_ref);
+        let leaderboards = match (&config.leaderboards, &config.learning) {
+            (Some(leaderboards), _) => Arc::clone(leaderboards),
+            (None, Some(learning)) if secret.is_some() => Arc::clone(learning.leaderboards()),
+            (None, _) => return Ok(Self(None)),
+        };
+        let secret = secret.ok_or_else(|| {
             Error::new(
                 ErrorKind::Invalid,
                 "configure leaderboards",

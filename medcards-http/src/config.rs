@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use medcards_core::chat::Coach;
 use medcards_core::leaderboard::Leaderboards;
+use medcards_core::learning::Learning;
 use medcards_core::limit::{Quota, RateLimiter};
 use medcards_core::metric::MetricSource;
 use medcards_core::session::SessionStore;
-use medcards_core::store::LearningStore;
 use secrecy::SecretString;
 
 /// Whether anyone may become a guest user.
@@ -54,7 +54,7 @@ pub struct HttpConfig {
     pub(crate) leaderboards: Option<Arc<dyn Leaderboards>>,
     pub(crate) alias_secret: Option<SecretString>,
     pub(crate) coach: Option<Coach>,
-    pub(crate) learning: Option<Arc<dyn LearningStore>>,
+    pub(crate) learning: Option<Learning>,
     pub(crate) live_connections_max: usize,
     pub(crate) live_connections_per_user_max: usize,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
@@ -246,7 +246,8 @@ impl HttpConfig {
 
     /// The leaderboards to show. Whoever makes them also keeps them fed, by a
     /// [`BoardKeeper`](medcards_core::leaderboard::BoardKeeper), which is best given here itself: it
-    /// knows whether they have everything. Default: none; their paths say so.
+    /// knows whether they have everything. Default: those of [`with_learning`](Self::with_learning), or
+    /// else none; their paths say so.
     pub fn with_leaderboards(mut self, leaderboards: Arc<dyn Leaderboards>) -> Self {
         self.leaderboards = Some(leaderboards);
         self
@@ -267,9 +268,10 @@ impl HttpConfig {
         self
     }
 
-    /// What is learnt from answers: dashboards, reviews, streaks, badges, notices, and what there is to do
-    /// about it. Default: nothing; the paths say so.
-    pub fn with_learning(mut self, learning: Arc<dyn LearningStore>) -> Self {
+    /// What is learnt from answers: dashboards, reviews, streaks, badges, boards, the next case, notices,
+    /// and what there is to do about it. It is of the same platform; whoever makes it also keeps it up.
+    /// Default: nothing; the paths say so.
+    pub fn with_learning(mut self, learning: Learning) -> Self {
         self.learning = Some(learning);
         self
     }

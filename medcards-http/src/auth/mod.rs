@@ -71,6 +71,11 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Whether it has the role `admin`.
+    pub(crate) fn is_admin(&self) -> bool {
+        self.roles.is_admin
+    }
+
     /// On whose behalf a model is asked.
     pub(crate) fn payer(&self) -> Payer {
         Payer {

@@ -1,10 +1,10 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use medcards_core::CaseId;
-use medcards_core::answer::NextCaseReason;
 use medcards_core::app::ShownCase;
 use medcards_core::case::{CaseFilter, CaseQuery, CaseVersion, Difficulty, OptionOrder};
+use medcards_core::learning::next::{LastTime, NextReason};
+use medcards_core::{CaseId, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -91,8 +91,100 @@ struct SourceBody<'a> {
 struct NextCaseBody<'a> {
     #[serde(flatten)]
     case: CaseBody<'a>,
-    /// `unseen`, or `longest_ago` when all are answered.
+    /// `due` for one I am about to forget, `weak_topic`, `untried` for a topic I have not tried, `match` for
+    /// one that suits me, `exploration` for a new case, `unseen`, or `longest_ago` when all are answered.
+    /// New ones may be added.
     reason: &'static str,
+    /// The reason in a sentence in English.
+    because: String,
+    /// What the reason is made of.
+    reason_data: ReasonBody,
+}
+
+/// What the reason for a case is made of; what does not belong to it is absent.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = ReasonData)]
+struct ReasonBody {
+    /// The topic, or else the specialty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
+    /// When I last answered the case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_at: Option<Timestamp>,
+    /// How that answer was: `right`, `unsure`, `wrong` or `unknown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_time: Option<&'static str>,
+    /// The chance that I know it still, in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recall_percent: Option<u8>,
+    /// The chance that I answer rightly, in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chance_percent: Option<u8>,
+    /// The share of the topic in the exam, in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exam_percent: Option<u8>,
+    /// How many answers the case has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answers: Option<u64>,
+}
+
+impl From<&NextReason> for ReasonBody {
+    fn from(reason: &NextReason) -> Self {
+        let named = |topic: &String| (!topic.is_empty()).then(|| topic.clone());
+        match reason {
+            NextReason::Due {
+                topic,
+                last_at,
+                recall_percent,
+                memory,
+                ..
+            } => Self {
+                topic: named(topic),
+                last_at: Some(*last_at),
+                last_time: Some(match memory {
+                    LastTime::Right => "right",
+                    LastTime::Unknown => "unknown",
+                    LastTime::Unsure => "unsure",
+                    LastTime::Wrong => "wrong",
+                }),
+                recall_percent: Some(*recall_percent),
+                ..Self::default()
+            },
+            NextReason::Exploration { answers } => Self {
+                answers: Some(*answers),
+                ..Self::default()
+            },
+            NextReason::Match {
+                topic,
+                chance_percent,
+            } => Self {
+                topic: named(topic),
+                chance_percent: Some(*chance_percent),
+                ..Self::default()
+            },
+            NextReason::Untried {
+                topic,
+                exam_percent,
+            } => Self {
+                topic: named(topic),
+                exam_percent: Some(*exam_percent),
+                ..Self::default()
+            },
+            NextReason::WeakTopic {
+                topic,
+                chance_percent,
+                exam_percent,
+            } => Self {
+                topic: named(topic),
+                chance_percent: Some(*chance_percent),
+                exam_percent: Some(*exam_percent),
+                ..Self::default()
+            },
+            // The others say all by their names, and of those to come nothing is known.
+            _ => Self::default(),
+        }
+    }
 }
 
 impl<'a> CaseBody<'a> {
@@ -229,20 +321,28 @@ pub(super) async fn next_case(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let params = Params::read(&uri, &["specialty", "lang"])?;
-    let next = app
-        .medcards
-        .next_case(student.id, &filter(&params)?, &consistency)
-        .await?;
-    let (shown, reason) = next.ok_or(ProblemCode::NoCaseLeft)?;
-    let reason = match reason {
-        NextCaseReason::Unseen => "unseen",
-        NextCaseReason::LongestAgo => "longest_ago",
-        // A reason that this version has no word for.
-        _ => "other",
+    let filter = filter(&params)?;
+    let next = match &app.config.learning {
+        Some(learning) => {
+            let next = learning
+                .next_case(student.id, &filter, &consistency)
+                .await?;
+            next.map(|next| (next.shown, next.reason))
+        }
+        None => {
+            let next = app
+                .medcards
+                .next_case(student.id, &filter, &consistency)
+                .await?;
+            next.map(|(shown, reason)| (shown, reason.into()))
+        }
     };
+    let (shown, reason) = next.ok_or(ProblemCode::NoCaseLeft)?;
     Ok(json(&NextCaseBody {
         case: CaseBody::new(&shown),
-        reason,
+        reason: reason.kind(),
+        because: reason.to_string(),
+        reason_data: (&reason).into(),
     }))
 }
 

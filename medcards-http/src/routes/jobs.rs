@@ -112,7 +112,11 @@ pub(super) async fn count_jobs(
     uri: Uri,
 ) -> Result<Response, Problem> {
     Params::read(&uri, &[])?;
-    let counts = app.learnt()?.job_counts(app.medcards.now()).await?;
+    let counts = app
+        .learnt()?
+        .learning_store()
+        .job_counts(app.medcards.now())
+        .await?;
     let items = counts.into_iter().map(Into::into).collect();
     Ok(json(&JobKindsBody { items }))
 }
@@ -145,7 +149,11 @@ pub(super) async fn list_dead_jobs(
         return Err(invalid("limit", "it must be 1 to 100"));
     }
     // One more tells whether there is a next page.
-    let mut dead = app.learnt()?.list_dead(after, limit + 1).await?;
+    let mut dead = app
+        .learnt()?
+        .learning_store()
+        .list_dead(after, limit + 1)
+        .await?;
     let has_more = dead.len() > limit;
     dead.truncate(limit);
     let last = dead.last().filter(|_| has_more);
@@ -199,7 +207,11 @@ pub(super) async fn requeue_jobs(
     JsonBody(body): JsonBody<JobIdsBody>,
 ) -> Result<Response, Problem> {
     let ids = body.checked()?;
-    let count = app.learnt()?.requeue(&ids, app.medcards.now()).await?;
+    let count = app
+        .learnt()?
+        .learning_store()
+        .requeue(&ids, app.medcards.now())
+        .await?;
     tracing::info!(count, %admin, "dead jobs were requeued");
     Ok(json(&JobsFoundBody { count }))
 }
@@ -223,7 +235,11 @@ pub(super) async fn discard_jobs(
     Admin(admin): Admin,
     JsonBody(body): JsonBody<JobIdsBody>,
 ) -> Result<Response, Problem> {
-    let count = app.learnt()?.discard(&body.checked()?).await?;
+    let count = app
+        .learnt()?
+        .learning_store()
+        .discard(&body.checked()?)
+        .await?;
     tracing::info!(count, %admin, "dead jobs were discarded");
     Ok(json(&JobsFoundBody { count }))
 }

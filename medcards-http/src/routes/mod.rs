@@ -4,8 +4,11 @@ pub(crate) mod admin;
 mod answers;
 mod cases;
 mod chat;
+mod corrections;
+mod dashboard;
 mod docs;
 mod feedback;
+mod figures;
 mod guest;
 mod jobs;
 mod leaderboards;
@@ -16,6 +19,7 @@ mod openapi;
 mod outages;
 mod probe;
 mod review;
+mod reviews;
 mod sessions;
 mod shared_answers;
 mod views;
@@ -52,6 +56,7 @@ pub(crate) fn all() -> OpenApiRouter<Shared> {
         .routes(routes!(cases::list_cases))
         .routes(routes!(cases::next_case))
         .routes(routes!(cases::show_case))
+        .routes(routes!(figures::show_figures))
         .routes(routes!(answers::submit_answer))
         .routes(routes!(feedback::show_feedback))
         .routes(routes!(chat::ask_coach))
@@ -61,6 +66,8 @@ pub(crate) fn all() -> OpenApiRouter<Shared> {
         .routes(routes!(me::update_settings))
         .routes(routes!(me::list_answers))
         .routes(routes!(me::show_stats))
+        .routes(routes!(dashboard::show_dashboard))
+        .routes(routes!(reviews::list_reviews))
         .routes(routes!(notices::list_notices))
         .routes(routes!(notices::stream_notices))
         .routes(routes!(notices::live))
@@ -70,6 +77,8 @@ pub(crate) fn all() -> OpenApiRouter<Shared> {
         .routes(routes!(leaderboards::rebuild_leaderboards))
         .routes(routes!(admin::import_cases))
         .routes(routes!(admin::show_spend))
+        .routes(routes!(figures::list_alarms))
+        .routes(routes!(corrections::correct_case))
         .routes(routes!(views::list_views))
         .routes(routes!(views::rebuild_view))
         .routes(routes!(jobs::count_jobs))

@@ -3,7 +3,6 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use medcards_core::Timestamp;
-use medcards_core::event::EventBody;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -48,7 +47,7 @@ pub(super) async fn declare_outage(
     Admin(admin): Admin,
     JsonBody(body): JsonBody<OutageBody>,
 ) -> Result<StatusCode, Problem> {
-    app.learnt()?;
+    let learnt = app.learnt()?;
     let OutageBody { began_at, ended_at } = body;
     let now = app.medcards.now();
     let wrong = |name, detail| Problem::new(ProblemCode::InvalidField).with_fault(name, detail);
@@ -60,12 +59,7 @@ pub(super) async fn declare_outage(
         let detail = "it must be before ended_at, by at most 30 days";
         return Err(wrong("began_at", detail));
     }
-    let outage = EventBody::OutageDeclared {
-        began_at,
-        ended_at,
-        declared_at: now,
-    };
-    app.medcards.store().append_events(vec![outage]).await?;
+    learnt.declare_outage(began_at, ended_at).await?;
     tracing::info!(%began_at, %ended_at, %admin, "an outage was declared");
     Ok(StatusCode::ACCEPTED)
 }

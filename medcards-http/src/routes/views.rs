@@ -98,7 +98,7 @@ pub(super) async fn list_views(
 ) -> Result<Response, Problem> {
     Params::read(&uri, &[])?;
     let mut items = Vec::new();
-    for state in app.learnt()?.list_views().await? {
+    for state in app.learnt()?.views().await? {
         items.push(view(&app, state).await?);
     }
     Ok(json(&ViewsBody { items }))
@@ -124,7 +124,7 @@ pub(super) async fn rebuild_view(
     Admin(admin): Admin,
     uri: Uri,
 ) -> Result<StatusCode, Problem> {
-    let learnt = app.learnt()?;
+    let learnt = app.learnt()?.learning_store();
     let segment = uri.path().rsplit('/').nth(1).unwrap_or_default();
     let name = percent_decode(segment.as_bytes()).decode_utf8_lossy();
     let not_found = || {
@@ -149,7 +149,7 @@ async fn view(app: &App, state: ViewState) -> Result<ViewBody, Problem> {
     let set_aside = match state.current {
         None => Vec::new(),
         Some(current) => {
-            let learnt = app.learnt()?;
+            let learnt = app.learnt()?.learning_store();
             let listed = learnt.list_set_aside(current.number, SET_ASIDE_SHOWN_MAX);
             listed.await?
         }

@@ -268,7 +268,7 @@ async fn what_is_no_board_is_a_clear_problem() {
 
 #[tokio::test]
 async fn a_server_without_leaderboards_says_so() {
-    let world = World::new().await;
+    let world = World::without_coach().await;
     let token = world.guest().await;
     for path in [
         "/v1/leaderboards/week",

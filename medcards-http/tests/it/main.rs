@@ -39,6 +39,9 @@ mod jwks;
 /// Where a student stands among others.
 mod leaderboards;
 
+/// What is learnt from answers.
+mod learning;
+
 /// What students are told, as it happens.
 mod live;
 

@@ -7,6 +7,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use medcards_core::app::Medcards;
 use medcards_core::chat::Coach;
 use medcards_core::feedback::ResolverConfig;
+use medcards_core::learning::Learning;
 use medcards_core::memory::MemoryStore;
 use medcards_core::spend::SpendBudget;
 use medcards_core::store::Store;
@@ -113,7 +114,8 @@ impl World {
             .ai(Arc::new(provider.clone()))
             .build()
             .unwrap();
-        let learning = Arc::new(Faulty::new(memory.clone(), plan.clone()));
+        let kept = Arc::new(Faulty::new(memory.clone(), plan.clone()));
+        let learning = Learning::new(medcards.clone(), kept);
         let config = HttpConfig::new()
             .with_jwt_secret(SECRET)
             .with_guests(Guests::Enabled)
