@@ -4,15 +4,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::steps::{
-    WORKS, all_at_once, all_events, at, end_log, events_after, events_until_end, joined,
-    publish_samples, record, student,
+    WORKS, all_at_once, all_events, at, changed, end_log, events_after, events_until_end, hinted,
+    joined, publish_samples, record, student,
 };
 use crate::ErrorKind;
 use crate::answer::Answer;
-use crate::event::{EVENTS_PER_READ_MAX, Event, EventBody, LogPosition, ReaderName};
+use crate::case::{CaseCorrection, CaseVersion, KeyCorrection};
+use crate::event::{
+    CALIBRATIONS_PER_EVENT_MAX, CaseCalibration, EVENTS_PER_READ_MAX, Event, EventBody,
+    LogPosition, ReaderName,
+};
+use crate::id::UserId;
 use crate::shard::Bucket;
 use crate::store::Store;
-use crate::testing::sample_answer;
+use crate::testing::{sample_answer, sample_case};
 use crate::user::UserSettings;
 
 /// How many write at once while the log is read.
@@ -279,4 +284,127 @@ pub async fn a_reader_does_not_go_back(store: Arc<dyn Store>) {
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         assert_eq!(cursor(&*store, "stats").await, second);
     }
+}
+
+/// An event of everyone of each kind.
+fn of_everyone() -> [EventBody; 3] {
+    let correction = KeyCorrection {
+        number: 1,
+        case_id: sample_case(1).id,
+        version: CaseVersion::FIRST,
+        right: [1, 3].into_iter().collect(),
+        corrected_in: CaseVersion::FIRST.next(),
+        corrected_at: at(3),
+    };
+    [
+        EventBody::CasesCalibrated {
+            calibrations: (0..CALIBRATIONS_PER_EVENT_MAX as u32)
+                .map(|n| calibration(n % 9))
+                .collect(),
+            calibrated_at: at(1),
+        },
+        EventBody::OutageDeclared {
+            began_at: at(-60),
+            ended_at: at(-1),
+            declared_at: at(2),
+        },
+        EventBody::KeyCorrected { correction },
+    ]
+}
+
+fn calibration(n: u32) -> CaseCalibration {
+    CaseCalibration {
+        case_id: sample_case(n).id,
+        version: CaseVersion::FIRST,
+        discrimination_millionths: 1_234_567,
+        difficulty_millionths: -i64::from(n),
+        answers: u64::from(n) << 33,
+    }
+}
+
+/// Events of everyone are read as they were appended, in their order, among those of users.
+pub async fn events_of_everyone_are_read_as_they_were_appended(store: Arc<dyn Store>) {
+    let cases = publish_samples(&*store, 1).await;
+    let user_id = student(&*store, 1).await;
+    let [first, second, third] = of_everyone();
+    let append = async |bodies| store.append_events(bodies).await.expect(WORKS);
+    append(vec![first.clone(), second.clone()]).await;
+    record(&*store, &sample_answer(user_id, &cases[0], at(1))).await;
+    append(Vec::new()).await;
+    append(vec![third.clone(), first.clone()]).await;
+    let mut events = all_events(&*store).await;
+    assert_in_order(&events);
+    assert_eq!(answer_of(&events.remove(2)).user_id, user_id);
+    let bodies: Vec<_> = events.iter().map(|event| event.body.clone()).collect();
+    assert_eq!(bodies, [first.clone(), second, third, first]);
+    for event in events {
+        assert_eq!(event.user_id, UserId::EVERYONE);
+        assert_eq!(event.bucket, Bucket::of(&UserId::EVERYONE));
+    }
+}
+
+/// An event that is of one user, too long, or cannot be read is not appended, and none with it.
+pub async fn an_event_that_is_not_of_everyone_is_refused(store: Arc<dyn Store>) {
+    let case = &publish_samples(&*store, 1).await[0];
+    let answer = sample_answer(student(&*store, 1).await, case, at(1));
+    let [_, good, _] = of_everyone();
+    let calibrations = (0..=CALIBRATIONS_PER_EVENT_MAX as u32).map(calibration);
+    for bad in [
+        EventBody::AnswerRecorded { answer },
+        EventBody::SettingsChanged {
+            settings: UserSettings::default(),
+            changed_at: at(1),
+        },
+        EventBody::CasesCalibrated {
+            calibrations: calibrations.collect(),
+            calibrated_at: at(1),
+        },
+        EventBody::Unreadable {
+            kind: "of_tomorrow".to_owned(),
+            reason: "it is not known".to_owned(),
+        },
+    ] {
+        let what = bad.kind().to_owned();
+        let refused = store.append_events(vec![good.clone(), bad]).await;
+        let error = refused.expect_err("it is not of everyone");
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{what}: {error}");
+    }
+    assert_eq!(all_events(&*store).await, []);
+}
+
+/// The events after a place are counted.
+pub async fn events_after_a_place_are_counted(store: Arc<dyn Store>) {
+    let count = async |after| store.count_events(after).await.expect(WORKS);
+    assert_eq!(count(LogPosition::START).await, 0);
+    let events = some_events(&*store, 7).await;
+    assert_eq!(count(LogPosition::START).await, 7);
+    for (left, event) in (0..7).rev().zip(&events) {
+        assert_eq!(count(event.position).await, left);
+    }
+}
+
+/// Who waits for events hears of those that this store wrote since it began to listen.
+pub async fn who_waits_for_events_hears_of_them(store: Arc<dyn Store>) {
+    let case = &publish_samples(&*store, 1).await[0];
+    let user_id = student(&*store, 1).await;
+    let mut hint = store.appended();
+    record(&*store, &sample_answer(user_id, case, at(1))).await;
+    hinted(&mut hint).await;
+    let [_, outage, _] = of_everyone();
+    store.append_events(vec![outage]).await.expect(WORKS);
+    hinted(&mut hint).await;
+    let settings = UserSettings::default();
+    let updated = store.update_settings(user_id, settings, at(2)).await;
+    updated.expect(WORKS);
+    hinted(&mut hint).await;
+    let correction = CaseCorrection {
+        case_id: case.id,
+        current: case.version,
+        content: changed(0, |record| record.stem = "Corrected?".to_owned()),
+        versions: vec![(case.version, [1].into_iter().collect())],
+        jobs: Vec::new(),
+        corrected_at: at(3),
+    };
+    store.correct_case(correction).await.expect(WORKS);
+    hinted(&mut hint).await;
 }

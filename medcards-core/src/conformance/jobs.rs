@@ -8,8 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::chats::WORDS;
 use super::notices::{all_notices, notice};
-use super::steps::{WORKS, all_at_once, at, events_after, hinted};
+use super::steps::{WORKS, all_at_once, at, changed, events_after, hinted, publish_samples};
 use super::whole::WholeStore;
+use crate::case::CaseCorrection;
 use crate::event::{Event, EventBody, LogPosition};
 use crate::id::{JobId, UserId};
 use crate::job::{
@@ -958,7 +959,9 @@ pub async fn jobs_are_counted_by_kind(store: Arc<dyn WholeStore>) {
         counts(&work(), 0, 0, 1, None),
     ];
     assert_eq!(store.job_counts(at(30)).await.expect(WORKS), expected);
-    let claimed = store.claim(&[c.clone()], 1, at(35), LEASE).await;
+    let claimed = store
+        .claim(std::slice::from_ref(&c), 1, at(35), LEASE)
+        .await;
     assert_eq!(claimed.expect(WORKS).len(), 1);
     let found = store.job_counts(at(40)).await.expect(WORKS);
     assert_eq!(found[2], counts(&c, 2, 1, 0, Some(20)));
@@ -993,4 +996,30 @@ pub async fn who_waits_for_jobs_hears_of_them(store: Arc<dyn WholeStore>) {
     hinted(&mut hint).await;
     assert_eq!(store.requeue(&[claimed.id], at(2)).await.expect(WORKS), 1);
     hinted(&mut hint).await;
+}
+
+/// A correction of a case enqueues its jobs with it, and one that is refused none.
+pub async fn a_correction_enqueues_its_jobs(store: Arc<dyn WholeStore>) {
+    let case = publish_samples(&*store, 1).await.remove(0);
+    let keyed = |payload: &str| NewJob::new(work(), payload, at(0)).once(payload, LEASE);
+    let given = CaseCorrection {
+        case_id: case.id,
+        current: case.version,
+        content: changed(0, |record| record.stem = "Corrected?".to_owned()),
+        versions: vec![(case.version, [1].into_iter().collect())],
+        jobs: vec![keyed("first"), keyed("second"), keyed("first")],
+        corrected_at: at(50),
+    };
+    let late = CaseCorrection {
+        jobs: vec![keyed("late")],
+        ..given.clone()
+    };
+    store.correct_case(given).await.expect(WORKS);
+    let refused = store.correct_case(late).await;
+    let error = refused.expect_err("another version is current");
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert!(!is_new(&*store, keyed("second"), at(60)).await);
+    let claimed = claim(&*store, 10, 100).await;
+    assert_eq!(sorted_payloads(&claimed), ["first", "second"]);
+    assert!(claimed.iter().all(|job| job.enqueued_at == at(50)));
 }

@@ -451,6 +451,20 @@ macro_rules! __store_checks {
                 a_reader_that_is_elsewhere_is_not_moved
                 one_of_many_moves_of_a_reader_at_once_succeeds
                 a_reader_does_not_go_back
+                events_of_everyone_are_read_as_they_were_appended
+                an_event_that_is_not_of_everyone_is_refused
+                events_after_a_place_are_counted
+                who_waits_for_events_hears_of_them
+            }
+            corrections {
+                a_correction_publishes_and_is_listed
+                corrections_are_events_of_everyone
+                corrections_are_numbered_without_a_gap
+                one_of_many_corrections_at_once_counts
+                a_correction_of_what_is_not_there_is_refused
+                a_correction_of_another_current_version_is_refused
+                a_correction_that_cannot_be_written_is_refused
+                publishing_goes_on_after_a_correction
             }
             precomputed {
                 kept_feedback_is_found_as_it_was_given
@@ -802,6 +816,7 @@ macro_rules! __job_checks {
                 jobs_are_counted_by_kind
                 the_next_due_instant_is_the_earliest
                 who_waits_for_jobs_hears_of_them
+                a_correction_enqueues_its_jobs
             }
         }
     };

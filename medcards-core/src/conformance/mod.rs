@@ -40,6 +40,7 @@ pub mod batches;
 pub mod cache;
 pub mod cases;
 pub mod chats;
+pub mod corrections;
 pub mod events;
 pub mod jobs;
 pub mod leaderboards;
