@@ -120,8 +120,8 @@ CREATE TABLE jobs (
 -- Each entry has the sequence too: of those due at one instant the first enqueued is the first.
 CREATE INDEX jobs_by_instant ON jobs (kind, run_at);
 
--- Whose turn it is.
-CREATE INDEX jobs_in_order ON jobs (user_id) WHERE is_ordered = 1;
+-- Whose turn it is: one that was begun, else the one that was enqueued first.
+CREATE INDEX jobs_in_order ON jobs (user_id, (attempt = 0), sequence) WHERE is_ordered = 1;
 
 CREATE TABLE dead_jobs (
     id           BLOB    PRIMARY KEY CHECK (length(id) = 16),

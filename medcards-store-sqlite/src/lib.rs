@@ -21,15 +21,18 @@
 //! | --- | --- | --- |
 //! | [`AnswerStore`] | `interactions`, `events` | an answer and its event in one transaction, once per user and id |
 //! | [`BatchStore`] | `precompute_batches`, `precompute_keys` | a feedback is in one open batch, and a batch is handed in by one process |
-//! | [`CaseStore`] | `cases`, `case_versions`, `case_words` | versions never change; a search sees a publication at once |
+//! | [`CaseStore`] | `cases`, `case_versions`, `case_words`, `key_corrections`, `events`, `jobs` | versions never change; a search sees a publication at once; a corrected key, its event and its jobs in one transaction |
 //! | [`ChatStore`] | `chat_turns`, `chat_summaries` | a turn is begun once, one reply to it counts, and what was forgotten is gone |
 //! | [`EventLog`] | `events`, `cursors` | in commit order, without gaps: one writer gives the numbers |
+//! | [`JobQueue`] | `jobs`, `dead_jobs`, `job_keys`, `notices`, `events` | of many who claim at once each gets others; an attempt is settled once, with its effects in the same transaction |
+//! | [`NoticeStore`] | `notices` | in commit order, without gaps; a number is never given twice |
 //! | [`PrecomputedStore`] | `precomputed_feedback` | what a reviewer said is never overwritten |
 //! | [`SessionStore`] | `sessions` | who was signed out is out, once that was acknowledged |
 //! | [`SharedAnswers`] | `shared_answers` | what a reviewer shared with everyone, apart from all users |
 //! | [`SpendLedger`] | `spend_reservations`, `spend_days`, `spend_scopes`, `spend_totals` | nobody spends more than the spend budget, however many ask at once |
-//! | [`TransferSource`] | all of them but `sessions` and those of batches | everything can be carried into another store as it is kept |
+//! | [`TransferSource`] | all of them but `sessions`, `notices`, and those of batches and views | everything can be carried into another store as it is kept |
 //! | [`UserStore`] | `users`, `events` | settings and their event in one transaction |
+//! | [`ViewStore`] | `views`, `view_editions`, `view_rows`, `view_set_aside`, `awards`, `notices`, `jobs` | rows, how far they are, and what they announce in one transaction |
 //!
 //! `schema.sql` shows all tables. Formats only grow: a file of an earlier version opens and is
 //! brought up to date, one of a later version is refused and left as it is.
@@ -72,12 +75,15 @@
 //! [`CaseStore`]: medcards_core::case::CaseStore
 //! [`ChatStore`]: medcards_core::chat::ChatStore
 //! [`EventLog`]: medcards_core::event::EventLog
+//! [`JobQueue`]: medcards_core::job::JobQueue
+//! [`NoticeStore`]: medcards_core::notice::NoticeStore
 //! [`PrecomputedStore`]: medcards_core::feedback::PrecomputedStore
 //! [`SessionStore`]: medcards_core::session::SessionStore
 //! [`SharedAnswers`]: medcards_core::chat::SharedAnswers
 //! [`SpendLedger`]: medcards_core::spend::SpendLedger
 //! [`TransferSource`]: medcards_core::transfer::TransferSource
 //! [`UserStore`]: medcards_core::user::UserStore
+//! [`ViewStore`]: medcards_core::view::ViewStore
 
 mod config;
 mod store;

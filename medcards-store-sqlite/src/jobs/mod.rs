@@ -43,15 +43,15 @@ const SWEEP_KEYS: &str = "sweep job keys";
 /// How many keys are deleted in one transaction: about 10 ms of work.
 const SWEPT_PER_WRITE: usize = 1_000;
 
-/// A kind at a time, so that the index gives them in their order. A job in the order of its user
-/// waits for all of those that were enqueued before it.
+/// A kind at a time, so that the index gives them in their order. Of the jobs in the order of a user
+/// only one has its turn: one that was begun, else the one that was enqueued first.
 const DUE_SQL: &str = "
 SELECT sequence, run_at FROM jobs
 WHERE kind = ?1 AND run_at <= ?2
-  AND (is_ordered = 0 OR NOT EXISTS (
-      SELECT 1 FROM jobs AS earlier
-      WHERE earlier.is_ordered = 1 AND earlier.user_id = jobs.user_id
-        AND earlier.sequence < jobs.sequence
+  AND (is_ordered = 0 OR sequence = (
+      SELECT first.sequence FROM jobs AS first
+      WHERE first.is_ordered = 1 AND first.user_id = jobs.user_id
+      ORDER BY (first.attempt = 0), first.sequence LIMIT 1
   ))
 ORDER BY run_at, sequence LIMIT ?3";
 
@@ -444,7 +444,7 @@ mod tests {
             DUE_SQL,
             &[
                 "jobs_by_instant (kind=? AND run_at<?)",
-                "jobs_in_order (user_id=? AND rowid<?)",
+                "jobs_in_order (user_id=?)",
             ],
         )
         .await;
