@@ -52,3 +52,36 @@ mod batches {
 
     medcards_core::batch_conformance!(fresh_store);
 }
+
+mod jobs {
+    use medcards_store_sqlite::SqliteStore;
+    use tempfile::TempDir;
+
+    async fn fresh_store() -> (SqliteStore, TempDir) {
+        crate::fresh::store().await
+    }
+
+    medcards_core::job_conformance!(fresh_store);
+}
+
+mod notices {
+    use medcards_store_sqlite::SqliteStore;
+    use tempfile::TempDir;
+
+    async fn fresh_store() -> (SqliteStore, TempDir) {
+        crate::fresh::store().await
+    }
+
+    medcards_core::notice_conformance!(fresh_store);
+}
+
+mod views {
+    use medcards_store_sqlite::SqliteStore;
+    use tempfile::TempDir;
+
+    async fn fresh_store() -> (SqliteStore, TempDir) {
+        crate::fresh::store().await
+    }
+
+    medcards_core::view_conformance!(fresh_store);
+}

@@ -269,34 +269,6 @@ async fn no_attempt_is_settled_twice() {
     assert_eq!(notices.len(), 2);
 }
 
-/// A job that is put back stands behind what waits for its turn, and nobody works beside it.
-#[tokio::test]
-async fn a_requeued_job_of_an_order_is_done_with_no_other() {
-    let (store, _folder) = fresh::store().await;
-    let new = || {
-        NewJob::new(kind(), "", SAMPLE_START)
-            .for_user(sample_user_id(1))
-            .in_order_of_user()
-    };
-    let (dies, waits) = (new(), new());
-    let jobs = vec![dies.clone(), waits.clone()];
-    store.enqueue(jobs, SAMPLE_START).await.unwrap();
-    let claim = async || store.claim(&[kind()], 10, later(1), LEASE).await.unwrap();
-    let claimed = claim().await;
-    assert_eq!(claimed.len(), 1);
-    assert_eq!(claimed[0].id, dies.id);
-    let reason = "it cannot be done".to_owned();
-    let dead = JobOutcome::Dead { reason };
-    settle(&store, claimed[0].claim(), dead, Effects::default()).await;
-    let claimed = claim().await;
-    assert_eq!(claimed[0].id, waits.id);
-    assert_eq!(store.requeue(&[dies.id], later(1)).await.unwrap(), 1);
-    assert_eq!(claim().await, [], "the other is under way");
-    let done = JobOutcome::Done;
-    settle(&store, claimed[0].claim(), done, Effects::default()).await;
-    assert_eq!(claim().await[0].id, dies.id);
-}
-
 /// A file that is full takes nothing of a commit, and all of it when there is room.
 #[tokio::test]
 async fn a_full_store_takes_a_commit_whole_or_not_at_all() {

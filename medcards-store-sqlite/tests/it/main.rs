@@ -22,6 +22,8 @@ mod group_commit;
 mod learning;
 /// The spend ledger against a model, step by step.
 mod money;
+/// Reading everything, to carry it elsewhere.
+mod moving;
 /// Searches that look like queries.
 mod search;
 /// Sessions that end, and that outlive the process.

@@ -1,3 +1,6 @@
+/// What the sixth format added.
+mod learning;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -430,6 +433,8 @@ async fn a_store_of_the_first_format_opens_and_reads_right() {
     check_scopes(&store).await;
     write_chats(&store).await;
     check_chats(&store).await;
+    learning::write(&store).await;
+    learning::check(&store).await;
     store.close().await;
     fresh::assert_sound(&path(folder.path())).await;
 }
@@ -446,6 +451,8 @@ async fn a_store_of_the_second_format_opens_and_reads_right() {
     check_scopes(&store).await;
     write_chats(&store).await;
     check_chats(&store).await;
+    learning::write(&store).await;
+    learning::check(&store).await;
     store.close().await;
     fresh::assert_sound(&path(folder.path())).await;
 }
@@ -461,21 +468,41 @@ async fn a_store_of_the_third_format_opens_and_reads_right() {
     check_scopes(&store).await;
     write_chats(&store).await;
     check_chats(&store).await;
+    learning::write(&store).await;
+    learning::check(&store).await;
+    store.close().await;
+    fresh::assert_sound(&path(folder.path())).await;
+}
+
+#[tokio::test]
+async fn a_store_of_the_sixth_format_opens_and_reads_right() {
+    let folder = folder();
+    fs::copy(fixture("format-6.sqlite"), path(folder.path())).unwrap();
+    let store = SqliteStore::open(config(folder.path())).await.unwrap();
+    learning::check(&store).await;
+    check_feedback(&store).await;
+    check_spend(&store).await;
+    check_settling(&store).await;
+    check_session(&store).await;
+    check_scopes(&store).await;
+    check_chats(&store).await;
     store.close().await;
     fresh::assert_sound(&path(folder.path())).await;
 }
 
 #[tokio::test]
 #[ignore = "makes the fixture of the newest format; an older one is never made again"]
-async fn write_format_3() {
+async fn write_format_6() {
     let (store, folder) = fresh::store().await;
     write_fixture(&store).await;
     write_session(&store).await;
     write_scopes(&store).await;
+    write_chats(&store).await;
+    learning::write(&store).await;
     store.close().await;
     // Small pages make a small file of tables that are almost empty.
-    let shrink = "PRAGMA journal_mode = DELETE; PRAGMA page_size = 1024; VACUUM;
+    let shrink = "PRAGMA journal_mode = DELETE; PRAGMA page_size = 512; VACUUM;
         PRAGMA journal_mode = WAL;";
     fresh::run_raw(&path(folder.path()), shrink).await;
-    fs::copy(path(folder.path()), fixture("format-3.sqlite")).unwrap();
+    fs::copy(path(folder.path()), fixture("format-6.sqlite")).unwrap();
 }
