@@ -60,7 +60,7 @@ SELECT owner, item, place, bytes FROM (
     edition_sql!(),
     " AND owner = $3 AND place IS NOT NULL AND place BETWEEN $6 AND $7
      ORDER BY place, item LIMIT $8)
-) AS both
+) AS shelf
 ORDER BY place, item LIMIT $8"
 );
 
@@ -78,7 +78,7 @@ SELECT owner, item, place, bytes FROM (
     edition_sql!(),
     " AND owner = $3 AND place IS NOT NULL AND place BETWEEN $6 AND $7
      ORDER BY place DESC, item LIMIT $8)
-) AS both
+) AS shelf
 ORDER BY place DESC, item LIMIT $8"
 );
 

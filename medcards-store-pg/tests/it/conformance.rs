@@ -95,6 +95,38 @@ macro_rules! on {
     };
 }
 
+/// The same for what follows from the log.
+macro_rules! learning_on {
+    ($name:ident, $server:ident, |$cluster:ident| $make:expr) => {
+        mod $name {
+            use super::*;
+
+            async fn make() -> (PgStore, Database) {
+                let $cluster = $server();
+                $make.await
+            }
+
+            mod views {
+                use super::*;
+
+                medcards_core::view_conformance!(make);
+            }
+
+            mod jobs {
+                use super::*;
+
+                medcards_core::job_conformance!(make);
+            }
+
+            mod notices {
+                use super::*;
+
+                medcards_core::notice_conformance!(make);
+            }
+        }
+    };
+}
+
 // Either server by itself, and what stands before or beside it with one of them: a pooler knows
 // nothing of the server's version, nor do we of a replica's.
 on!(bare_on_oldest, oldest, |cluster| bare(cluster));
@@ -108,4 +140,12 @@ on!(pooled_on_oldest, oldest, |cluster| {
 on!(replicas_on_newest, newest, |cluster| {
     static SURROUNDINGS: OnceLock<Surroundings> = OnceLock::new();
     with_replicas(SURROUNDINGS.get_or_init(|| replicated(cluster.installed())))
+});
+
+// What differs between versions of the server is not in it: once bare, and once behind a pooler.
+learning_on!(learning_bare_on_newest, newest, |cluster| bare(cluster));
+
+learning_on!(learning_pooled_on_oldest, oldest, |cluster| {
+    static BOUNCER: OnceLock<Bouncer> = OnceLock::new();
+    pooled(cluster, BOUNCER.get_or_init(|| cluster.bouncer(&[])))
 });
