@@ -292,6 +292,14 @@ struct Keeper<P: Projection> {
     swept_at: Option<Instant>,
 }
 
+/// Whether nobody has begun an edition by rules as new as these. Then the next one is begun without the
+/// lead: there is none to be had of a view that is new, and whoever keeps it by older rules gives the
+/// lead up when an edition of newer ones is begun.
+fn is_first(view: &ViewState, version: u64) -> bool {
+    let editions = [view.current, view.next];
+    editions.iter().flatten().all(|it| it.version < version)
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Lead {
     since: Instant,
@@ -379,8 +387,11 @@ impl<P: Projection> Keeper<P> {
         {
             return Ok(Turn::StandBy(pause));
         }
-        let is_new = view.current.is_none() && view.next.is_none();
-        if !is_new && !self.leads().await? {
+        if plan == Plan::Begin && is_first(&view, self.version) {
+            self.begin(known).await?;
+            return Ok(Turn::Again);
+        }
+        if !self.leads().await? {
             return Ok(Turn::StandBy(self.config.stand_by_poll));
         }
         if self.view.is_none() {

@@ -1,0 +1,13 @@
+//! Views kept, jobs done and cron, on a store in memory whose calls fail as planned.
+
+// What the others share: a deployment, its processes, and a view that counts.
+mod world;
+
+// Cron.
+mod cron;
+// Who is told that a key was corrected, and what is deleted.
+mod learning;
+// Views against what their log says.
+mod views;
+// Jobs and their ends.
+mod workers;
