@@ -46,10 +46,17 @@ impl World {
     pub(crate) async fn new() -> Self {
         let store = MemoryStore::new();
         let contents = (0..CASES).map(sample_content).collect();
-        let published = store.publish(contents, SAMPLE_START).await.unwrap();
+        let published = store
+            .publish(contents, SAMPLE_START)
+            .await
+            .expect("a store in memory does not fail");
         let mut cases = Vec::new();
         for it in published {
-            let case = store.find_case(it.case_id, None).await.unwrap().unwrap();
+            let case = store
+                .find_case(it.case_id, None)
+                .await
+                .expect("a store in memory does not fail")
+                .expect("a store in memory does not fail");
             cases.push(Case::clone(&case));
         }
         Self {
@@ -80,7 +87,10 @@ impl World {
     }
 
     pub(crate) async fn record(&self, answer: Answer) {
-        self.store.record_answer(answer).await.unwrap();
+        self.store
+            .record_answer(answer)
+            .await
+            .expect("a store in memory does not fail");
     }
 
     /// Answers of some users to some cases.
@@ -108,7 +118,12 @@ impl World {
     /// Makes the first option the right one of a case, in its first version too.
     pub(crate) async fn correct(&self, case: u32, jobs: Vec<NewJob>) {
         let known = &self.cases[case as usize];
-        let current = self.store.find_case(known.id, None).await.unwrap().unwrap();
+        let current = self
+            .store
+            .find_case(known.id, None)
+            .await
+            .expect("a store in memory does not fail")
+            .expect("a store in memory does not fail");
         let mut record = sample_record(case);
         record.answer_keys = vec!["A".to_owned()];
         record.explanation = Some(format!("Corrected after version {}.", current.version));
@@ -116,18 +131,25 @@ impl World {
         let correction = CaseCorrection {
             case_id: known.id,
             current: current.version,
-            content: record.try_into().unwrap(),
+            content: record.try_into().expect("a store in memory does not fail"),
             versions: vec![(CaseVersion::FIRST, right)],
             jobs,
             corrected_at: self.clock.now(),
         };
-        self.store.correct_case(correction).await.unwrap();
+        self.store
+            .correct_case(correction)
+            .await
+            .expect("a store in memory does not fail");
     }
 
     pub(crate) async fn events(&self) -> Vec<Event> {
         let (mut events, mut after) = (Vec::new(), LogPosition::START);
         loop {
-            let page = self.store.read_events(after, 1_000).await.unwrap();
+            let page = self
+                .store
+                .read_events(after, 1_000)
+                .await
+                .expect("a store in memory does not fail");
             let Some(last) = page.last() else {
                 return events;
             };
@@ -139,7 +161,11 @@ impl World {
     pub(crate) async fn notices(&self) -> Vec<Notice> {
         let (mut notices, mut after) = (Vec::new(), LogPosition::START);
         loop {
-            let page = self.store.read_notices(after, 1_000).await.unwrap();
+            let page = self
+                .store
+                .read_notices(after, 1_000)
+                .await
+                .expect("a store in memory does not fail");
             let Some(last) = page.last() else {
                 return notices;
             };
@@ -150,7 +176,11 @@ impl World {
 
     /// What a projection makes of the log, from scratch.
     pub(crate) async fn folded<P: Projection>(&self, projection: P) -> Folded<P::Row> {
-        let corrections = self.store.list_corrections(0, 1_000).await.unwrap();
+        let corrections = self
+            .store
+            .list_corrections(0, 1_000)
+            .await
+            .expect("a store in memory does not fail");
         let mut facts = Facts::new(&corrections);
         for case in &self.cases {
             facts.insert(case.id, case.version, CaseFact::of(case));
@@ -159,18 +189,31 @@ impl World {
     }
 
     pub(crate) async fn view(&self, name: &ViewName) -> ViewState {
-        self.store.view(name).await.unwrap()
+        self.store
+            .view(name)
+            .await
+            .expect("a store in memory does not fail")
     }
 
     /// Whether the view answers with all that the log has, and nothing is being built.
     pub(crate) async fn is_whole<P: Projection>(&self, projection: &P) -> bool {
         let view = self.view(&projection.name()).await;
-        let corrections = self.store.list_corrections(0, 1_000).await.unwrap().len() as u64;
+        let corrections = self
+            .store
+            .list_corrections(0, 1_000)
+            .await
+            .expect("a store in memory does not fail")
+            .len() as u64;
         let Some(current) = view.current.filter(|_| view.next.is_none()) else {
             return false;
         };
         (current.version, current.corrections) == (projection.version(), corrections)
-            && self.store.count_events(current.position).await.unwrap() == 0
+            && self
+                .store
+                .count_events(current.position)
+                .await
+                .expect("a store in memory does not fail")
+                == 0
     }
 
     /// Waits until it is, and checks every row against the log.
@@ -188,12 +231,19 @@ impl World {
             let rows = self
                 .store
                 .list_rows(&edition, owner, None, 10_000, &Consistency::Strong);
-            for stored in rows.await.unwrap() {
-                found.insert(stored.key, P::Row::from_bytes(&stored.bytes).unwrap());
+            for stored in rows.await.expect("a store in memory does not fail") {
+                found.insert(
+                    stored.key,
+                    P::Row::from_bytes(&stored.bytes).expect("a store in memory does not fail"),
+                );
             }
         }
         assert_eq!(found, expected.rows, "{context}");
-        let current = self.view(&projection.name()).await.current.unwrap();
+        let current = self
+            .view(&projection.name())
+            .await
+            .current
+            .expect("a store in memory does not fail");
         let set_aside = expected.set_aside.len() as u64;
         assert_eq!(current.set_aside, set_aside, "{context}");
     }
