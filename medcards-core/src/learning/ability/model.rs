@@ -60,10 +60,11 @@ pub struct AbilityModel {
     pub difficulty_drift: f64,
     /// The discrimination of a case that was not calibrated.
     pub discrimination: f64,
-    /// The variance of familiarities.
+    /// The variance of a familiarity before the first answer.
     pub familiarity_variance: f64,
-    /// By how much a familiarity becomes less certain with each answer after the first.
-    pub familiarity_drift: f64,
+    /// The variance of a familiarity before each later answer: what was known then may be forgotten
+    /// now, and the other way round.
+    pub familiarity_repeat_variance: f64,
     /// What each doubling or so of right answers to a case teaches.
     pub right_teaches: f64,
     /// What each doubling or so of wrong answers to a case, with their feedback, teaches.
@@ -78,22 +79,22 @@ impl Default for AbilityModel {
     fn default() -> Self {
         Self {
             general_variance: 1.0,
-            general_drift: 0.0015,
-            area_variance: 0.05,
-            area_drift: 0.0005,
-            daily_drift: 0.06,
-            form_variance: 0.6,
-            form_hours: 0.12,
+            general_drift: 0.0014,
+            area_variance: 0.2,
+            area_drift: 0.002,
+            daily_drift: 0.035,
+            form_variance: 0.19,
+            form_hours: 0.125,
             difficulty_mean: -0.8,
             difficulty_variance: 4.0,
-            difficulty_drift: 0.001,
+            difficulty_drift: 0.0002,
             discrimination: 0.8,
-            familiarity_variance: 1.7,
-            familiarity_drift: 0.5,
-            right_teaches: 0.45,
-            wrong_teaches: 1.8,
-            forgetting_hours: 12.0,
-            forgetting_power: 0.6,
+            familiarity_variance: 0.75,
+            familiarity_repeat_variance: 1.5,
+            right_teaches: 0.55,
+            wrong_teaches: 1.5,
+            forgetting_hours: 10.0,
+            forgetting_power: 0.75,
         }
     }
 }
@@ -237,7 +238,7 @@ impl AbilityModel {
             right: before.map_or(0, |it| it.right).saturating_add(right.into()),
             last_right: right,
             last_at_ms: before.map_or(at_ms, |it| it.last_at_ms.max(at_ms)),
-            familiarity: terms.familiarity.observed(1.0, &surprise),
+            familiarity: terms.familiarity.observed(1.0, &surprise).mean,
         };
         Learnt { user, case, memory }
     }
@@ -255,10 +256,11 @@ impl AbilityModel {
         if found.version < case.version || found.answers == 0 {
             return case;
         }
-        let (least, most) = DISCRIMINATION_BOUNDS;
-        let discrimination = (found.discrimination_millionths as f64 / 1e6).clamp(least, most);
+        let discrimination = found.discrimination_millionths as f64 / 1e6;
         let difficulty = discrimination * (found.difficulty_millionths as f64 / 1e6);
         let difficulty = difficulty.clamp(-DIFFICULTY_MAX, DIFFICULTY_MAX);
+        let (least, most) = DISCRIMINATION_BOUNDS;
+        let discrimination = discrimination.clamp(least, most);
         let chance = logistic(difficulty);
         // What so many answers of that chance say, as in any logistic model.
         let weight = found.answers as f64 * (chance * (1.0 - chance)).max(WEIGHT_MIN);
@@ -301,9 +303,7 @@ impl AbilityModel {
             form: user.form.faded(kept, self.form_variance),
             difficulty: difficulty.drifted(self.difficulty_drift, self.difficulty_variance),
             familiarity: match encounter.memory {
-                Some(memory) => memory
-                    .familiarity
-                    .drifted(self.familiarity_drift, self.familiarity_variance * 2.0),
+                Some(memory) => Estimate::new(memory.familiarity, self.familiarity_repeat_variance),
                 None => Estimate::new(0.0, self.familiarity_variance),
             },
             exposure: encounter

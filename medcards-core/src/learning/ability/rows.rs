@@ -175,6 +175,7 @@ pub struct CaseMemory {
     pub last_right: bool,
     /// When that was, in milliseconds since 1970.
     pub last_at_ms: i64,
-    /// How much better the user is at it than their ability says, beside what exposure teaches.
-    pub familiarity: Estimate,
+    /// How much better the user is at it than their ability says, in log odds, beside what exposure
+    /// teaches.
+    pub familiarity: f64,
 }
