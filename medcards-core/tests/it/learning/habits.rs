@@ -815,7 +815,7 @@ fn rows_stay_small_and_old_runs_become_numbers() {
             (UserId::EVERYONE, outage),
         ]);
     }
-    assert!(ZONE_CHANGES_MAX < 200 && OUTAGES_MAX <= 200 && ACTIVE_RUNS_MAX < 2_000);
+    const { assert!(ZONE_CHANGES_MAX < 200 && OUTAGES_MAX <= 200 && ACTIVE_RUNS_MAX < 2_000) };
     let folded = fold(HabitsProjection::new(), &log(bodies), &facts(1));
     assert!(folded.set_aside.is_empty());
     assert!(stored_len_max(&folded) < 3_500);

@@ -83,7 +83,8 @@ fn check(what: &str, steps: &[(u64, i64)], stability: f64, difficulty: f64, know
 /// then stability, difficulty, and the retrievability after 7 and after 180 days.
 #[test]
 fn memories_are_those_of_the_reference_implementations() {
-    let table: &[(&[(u64, i64)], f64, f64, f64, f64)] = &[
+    type Row = (&'static [(u64, i64)], f64, f64, f64, f64);
+    let table: &[Row] = &[
         (&[(1, 0)], 0.2120000, 6.4133000, 0.5822354, 0.3544923),
         (
             &[(2, 0), (4, 1)],
