@@ -464,7 +464,8 @@ pub async fn a_rebuild_knows_of_the_corrections_asked_for(boards: Arc<dyn FedLea
     apply(&*boards, two.edition, LogPosition::START, &gains).await;
     for fewer in [0, 1, 2] {
         let again = begin(fewer).await;
-        assert_eq!((again.edition, again.position), (two.edition, place(1)));
+        let seen = (again.edition, again.position, again.corrections);
+        assert_eq!(seen, (two.edition, place(1), 2));
     }
     assert!(boards.switch(two.edition, place(1)).await.expect(WORKS));
     let current = boards.progress().await.expect(WORKS).current;

@@ -1,5 +1,5 @@
 //! Doubles for tests: a clock that is set by hand, a provider that follows a script, a store
-//! whose replica is behind, and faults around any backend.
+//! whose replica is behind, faults around any backend, and views that are built at once.
 
 mod batches;
 mod chat;
@@ -9,6 +9,7 @@ mod prompt;
 mod provider;
 mod replica;
 mod sample;
+mod view;
 
 pub use batches::ScriptedBatches;
 pub use chat::PlainChat;
@@ -21,3 +22,4 @@ pub use sample::{
     SAMPLE_START, sample_answer, sample_case, sample_content, sample_feedback, sample_key,
     sample_record, sample_user_id,
 };
+pub use view::build_view;

@@ -1,9 +1,12 @@
 //! Projections, on logs that are made here.
 
 mod ability;
+mod boards;
 mod case_stats;
 mod habits;
+mod handle;
 mod irt;
+mod next;
 mod reviews;
 mod user_stats;
 
