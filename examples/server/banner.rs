@@ -6,7 +6,7 @@ use std::io::Write as _;
 use medcards::ai::AiProvider;
 use medcards::providers::OUTPUT_TOKENS_MAX;
 use medcards_examples::config::{
-    Ai, Config, Guests, JWT_SECRET_LEN_MIN, ModelSettings, StoreSettings,
+    Ai, Config, Guests, JWT_SECRET_LEN_MIN, ModelSettings, Role, StoreSettings,
 };
 use medcards_examples::secret::secret_path;
 use secrecy::ExposeSecret;
@@ -59,6 +59,7 @@ fn text(config: &Config, wired: &Wired) -> String {
             line("", warning);
         }
     }
+    line("learning", learning(config.role).to_owned());
     line("guests", guests(config.guests).to_owned());
     line("rate limit", rate_limit(config));
     line("tokens", tokens(config));
@@ -155,6 +156,16 @@ fn too_little(config: &Config, model: &dyn AiProvider) -> Option<String> {
     })
 }
 
+fn learning(role: Role) -> &'static str {
+    match role {
+        Role::All => "on: views and jobs are kept up in this process",
+        Role::Serve => {
+            "on: MEDCARDS_ROLE is serve, so another process must have the role work or all"
+        }
+        Role::Work => "on: MEDCARDS_ROLE is work, so this process serves nothing else",
+    }
+}
+
 fn guests(guests: Guests) -> &'static str {
     match guests {
         Guests::OffBeyondLoopback => {
@@ -214,7 +225,12 @@ fn next(config: &Config, wired: &Wired) -> String {
         Some(_) => "(with the same MEDCARDS_JWT_SECRET)".to_owned(),
         None => format!("--data {}", config.data.display()),
     };
-    if config.guests.are_served() {
+    if !config.role.serves() {
+        format!(
+            "Next: watch it at http://{}/healthz and /metrics.\n",
+            wired.address
+        )
+    } else if config.guests.are_served() {
         format!(
             "Next: open http://{}/ and answer a case. The HTTP interface is at /docs.\n\
              To import cases or read spending: {program} token --role admin {secret}\n",

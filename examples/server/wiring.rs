@@ -15,17 +15,25 @@ use medcards::caches::{
 use medcards::chat::{ChatStore, Coach, SharedAnswers, SimilarQuestions};
 use medcards::feedback::ResolverConfig;
 use medcards::http::{Api, Guests, HttpConfig};
+use medcards::jobs::learning::LearningRunner;
 use medcards::leaderboard::{BoardKeeper, FallbackLeaderboards, Leaderboards};
+use medcards::learning::Learning;
+use medcards::learning::ability::AbilityProjection;
+use medcards::learning::boards::{BoardsProjection, StoredLeaderboards};
+use medcards::learning::case_stats::CaseStatsProjection;
+use medcards::learning::habits::HabitsProjection;
+use medcards::learning::reviews::ReviewsProjection;
+use medcards::learning::user_stats::UserStatsProjection;
 use medcards::lease::FeedbackLeases;
 use medcards::limit::RateLimiter;
-use medcards::memory::{MemoryLeaderboards, MemoryRateLimiter};
+use medcards::memory::MemoryRateLimiter;
 use medcards::metric::MetricSource;
 use medcards::postgres::PgStore;
 use medcards::providers::{AiStack, AuthoredProvider, ChatTemplate, FeedbackTemplate};
 use medcards::session::SessionStore;
 use medcards::spend::SpendLedger;
 use medcards::sqlite::{SqliteConfig, SqliteStore};
-use medcards::store::Store;
+use medcards::store::{LearningStore, Store};
 use medcards::time::{Clock, SystemClock};
 use medcards::{Error, ErrorKind, Result};
 use medcards_examples::config::{self, Config, StoreSettings};
@@ -44,6 +52,9 @@ pub(crate) const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// call commonly takes, less than service managers wait before they kill.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long jobs that run may take to end: more than any of ours takes. One that does not is done again.
+const WORK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long after that live calls may take to be booked.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -55,8 +66,19 @@ pub(crate) struct Wired {
     medcards: Medcards,
     coach: Coach,
     common: Common,
+    runner: Option<LearningRunner>,
     store: OpenedStore,
     listener: TcpListener,
+    api: Api,
+}
+
+/// What is built on an opened store.
+struct Built {
+    medcards: Medcards,
+    coach: Coach,
+    common: Common,
+    runner: Option<LearningRunner>,
+    deck: DeckCounts,
     api: Api,
 }
 
@@ -78,16 +100,17 @@ impl Wired {
         let store = OpenedStore::open(&config.store).await?;
         let first = models.first().cloned();
         match Self::on(config, &store, redis, models).await {
-            Ok((medcards, coach, common, deck, api)) => Ok(Self {
+            Ok(built) => Ok(Self {
                 address,
-                deck,
+                deck: built.deck,
                 model: first,
-                medcards,
-                coach,
-                common,
+                medcards: built.medcards,
+                coach: built.coach,
+                common: built.common,
+                runner: built.runner,
                 store,
                 listener,
-                api,
+                api: built.api,
             }),
             Err(error) => {
                 store.close().await;
@@ -101,7 +124,7 @@ impl Wired {
         opened: &OpenedStore,
         redis: Option<Redis>,
         models: Vec<Arc<dyn AiProvider>>,
-    ) -> Result<(Medcards, Coach, Common, DeckCounts, Api)> {
+    ) -> Result<Built> {
         let store = opened.shared();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let secrets = Secrets::of(config)?;
@@ -126,6 +149,13 @@ impl Wired {
             .build()
             .await?;
         let coach = opened.coach(config, &medcards, ai.provider)?;
+        let learning = Learning::builder(medcards.clone(), opened.learning())
+            .leaderboards(Arc::clone(&common.boards))
+            .build();
+        let runner = match config.role.works() {
+            true => Some(run(&medcards, opened.learning())?),
+            false => None,
+        };
         let guests = if config.guests.are_served() {
             Guests::Enabled
         } else {
@@ -142,7 +172,7 @@ impl Wired {
             .with_ai_quota(config.ai_limit)
             .with_chat_quota(config.chat_limit)
             .with_coach(coach.clone())
-            .with_leaderboards(Arc::clone(&common.boards))
+            .with_learning(learning)
             .with_trusted_proxies(&config.trusted_proxies)
             .with_drain_patience(DRAIN_PATIENCE);
         for source in common.metrics.iter().chain(&ai.metrics) {
@@ -152,8 +182,21 @@ impl Wired {
         if let Some(url) = &config.jwks_url {
             http = http.with_jwks_url(url);
         }
-        let api = medcards::http::router(medcards.clone(), http)?;
-        Ok((medcards, coach, common, deck, api))
+        if let Some(runner) = &runner {
+            http = http.with_metrics(Arc::new(runner.clone()));
+        }
+        let api = match config.role.serves() {
+            true => medcards::http::router(medcards.clone(), http)?.with_routes(page::router()),
+            false => medcards::http::operation_router(medcards.clone(), http)?,
+        };
+        Ok(Built {
+            medcards,
+            coach,
+            common,
+            runner,
+            deck,
+            api,
+        })
     }
 
     /// Whether there is a Redis that cannot be reached.
@@ -161,21 +204,25 @@ impl Wired {
         self.common.redis.as_ref().is_some_and(Redis::is_away)
     }
 
-    /// Serves until `stop` completes, then ends everything in order: requests, live calls, what
-    /// reads the log, store.
+    /// Serves until `stop` completes, then ends everything in order: requests, live calls, jobs and
+    /// what reads the log, store.
     pub(crate) async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let Self {
             medcards,
             coach,
             common,
+            runner,
             store,
             listener,
             api,
             ..
         } = self;
-        let served = medcards::http::serve(listener, api.with_routes(page::router()), stop).await;
+        let served = medcards::http::serve(listener, api, stop).await;
         coach.close(CLOSE_PATIENCE).await;
         let closed = medcards.close(CLOSE_PATIENCE).await;
+        if let Some(runner) = runner {
+            runner.stop(WORK_PATIENCE).await;
+        }
         common.close().await;
         store.close().await;
         closed?;
@@ -194,8 +241,7 @@ struct Common {
     leases: Option<Arc<dyn FeedbackLeases>>,
     ledger: Arc<dyn SpendLedger>,
     metrics: Vec<Arc<dyn MetricSource>>,
-    keeper: BoardKeeper,
-    fallback: Option<Arc<FallbackLeaderboards>>,
+    keeper: Option<BoardKeeper>,
     redis: Option<Redis>,
 }
 
@@ -203,18 +249,15 @@ impl Common {
     /// For a process that shares nothing but its store.
     fn of_one(opened: &OpenedStore, clock: Arc<dyn Clock>) -> Self {
         let cache = Arc::new(near_cache(&clock));
-        let boards = Arc::new(MemoryLeaderboards::new(Arc::clone(&clock)));
-        let keeper = BoardKeeper::start(opened.shared(), boards);
         Self {
             cache: Arc::clone(&cache) as _,
+            boards: Arc::new(opened.boards(Arc::clone(&clock))),
             limiter: Arc::new(MemoryRateLimiter::new(clock)),
             sessions: opened.sessions(),
-            boards: Arc::new(keeper.clone()),
             leases: None,
             ledger: opened.shared(),
-            metrics: vec![cache, Arc::new(keeper.clone())],
-            keeper,
-            fallback: None,
+            metrics: vec![cache],
+            keeper: None,
             redis: None,
         }
     }
@@ -227,16 +270,16 @@ impl Common {
         let limiter = Arc::new(RedisRateLimiter::new(redis.clone()));
         let leases = Arc::new(RedisLeases::new(&redis));
         let ledger = Arc::new(RedisSpendLedger::new(&redis, Arc::clone(&store)));
-        let far: Arc<dyn Leaderboards> = Arc::new(RedisLeaderboards::new(redis.clone()));
-        let keeper = BoardKeeper::start(Arc::clone(&store), Arc::clone(&far));
-        let fallback = FallbackLeaderboards::new(far, store, clock).with_keeper(keeper.clone());
-        let fallback = Arc::new(fallback);
+        let far = Arc::new(RedisLeaderboards::new(redis.clone()));
+        let keeper = BoardKeeper::start(store, Arc::clone(&far) as _);
+        let near = Arc::new(opened.boards(clock));
+        let boards = FallbackLeaderboards::new(far, near).with_keeper(keeper.clone());
         let sessions = Arc::new(RedisSessions::new(opened.sessions(), redis.clone()));
         Self {
             cache: Arc::clone(&cache) as _,
             limiter: Arc::clone(&limiter) as _,
             sessions: Arc::clone(&sessions) as _,
-            boards: Arc::clone(&fallback) as _,
+            boards: Arc::new(boards),
             leases: Some(Arc::clone(&leases) as _),
             ledger: Arc::clone(&ledger) as _,
             metrics: vec![
@@ -248,22 +291,33 @@ impl Common {
                 sessions,
                 Arc::new(keeper.clone()),
             ],
-            keeper,
-            fallback: Some(fallback),
+            keeper: Some(keeper),
             redis: Some(redis),
         }
     }
 
     /// Ends what reads the log, and the connection.
     async fn close(self) {
-        self.keeper.stop().await;
-        if let Some(fallback) = self.fallback {
-            fallback.stop().await;
+        if let Some(keeper) = self.keeper {
+            keeper.stop().await;
         }
         if let Some(redis) = self.redis {
             redis.close().await;
         }
     }
+}
+
+/// Keeps all views, and does all jobs.
+fn run(medcards: &Medcards, learning: Arc<dyn LearningStore>) -> Result<LearningRunner> {
+    LearningRunner::builder(medcards, learning)
+        .product_jobs()?
+        .view(UserStatsProjection::new())
+        .view(CaseStatsProjection::new())
+        .view(AbilityProjection::new())
+        .view(ReviewsProjection::new())
+        .view(HabitsProjection::new())
+        .view(BoardsProjection::new())
+        .start()
 }
 
 fn near_cache(clock: &Arc<dyn Clock>) -> MokaCache {
@@ -288,6 +342,19 @@ impl OpenedStore {
                 .await
                 .map(Self::Sqlite),
         }
+    }
+
+    /// Where what is learnt is kept.
+    fn learning(&self) -> Arc<dyn LearningStore> {
+        match self {
+            Self::Postgres(store) => Arc::new(store.clone()),
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// The boards in the store.
+    fn boards(&self, clock: Arc<dyn Clock>) -> StoredLeaderboards {
+        StoredLeaderboards::new(self.shared(), self.learning(), clock)
     }
 
     fn sessions(&self) -> Arc<dyn SessionStore> {

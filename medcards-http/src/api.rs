@@ -6,8 +6,10 @@ use axum::Router;
 use bytes::Bytes;
 use medcards_core::app::Medcards;
 use medcards_core::learning::Learning;
+use medcards_core::view::{ProjectionRow, View, ViewName};
 use medcards_core::{Error, ErrorKind, Result};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::auth::Auth;
 use crate::boards::Boards;
@@ -44,6 +46,18 @@ impl App {
     /// What is learnt from answers, if anything is.
     pub(crate) fn learnt(&self) -> std::result::Result<&Learning, Problem> {
         self.config.learning.as_ref().ok_or_else(learning_disabled)
+    }
+
+    /// Reads a view of what is learnt.
+    pub(crate) fn view<R: ProjectionRow>(
+        &self,
+        name: &str,
+    ) -> std::result::Result<View<R>, Problem> {
+        let store = Arc::clone(self.learnt()?.learning_store());
+        let name = ViewName::new(name).ok_or_else(|| {
+            Error::new(ErrorKind::Unexpected, "read view", "the view has no name")
+        })?;
+        Ok(View::new(name, store))
     }
 
     /// The live connections, if there may be any.
@@ -124,7 +138,21 @@ impl fmt::Debug for Api {
 /// # Errors
 /// [`ErrorKind::Invalid`] for a configuration that cannot work, saying what to set.
 pub fn router(medcards: Medcards, config: HttpConfig) -> Result<Api> {
-    let (routes, openapi) = routes::all().split_for_parts();
+    build(medcards, config, routes::all())
+}
+
+/// Builds what whoever runs a process looks at, and nothing else of the API: the probes and the metrics.
+///
+/// It is for a process that keeps views and does jobs for servers beside it.
+///
+/// # Errors
+/// As [`router`].
+pub fn operation_router(medcards: Medcards, config: HttpConfig) -> Result<Api> {
+    build(medcards, config, routes::operation())
+}
+
+fn build(medcards: Medcards, config: HttpConfig, described: OpenApiRouter<Shared>) -> Result<Api> {
+    let (routes, openapi) = described.split_for_parts();
     let limited = routes::limited(&openapi);
     let openapi = openapi.to_json().map_err(|source| {
         Error::new(

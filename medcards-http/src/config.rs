@@ -5,6 +5,7 @@ use std::time::Duration;
 use medcards_core::chat::Coach;
 use medcards_core::leaderboard::Leaderboards;
 use medcards_core::learning::Learning;
+use medcards_core::learning::habits::BadgeRule;
 use medcards_core::limit::{Quota, RateLimiter};
 use medcards_core::metric::MetricSource;
 use medcards_core::session::SessionStore;
@@ -55,6 +56,7 @@ pub struct HttpConfig {
     pub(crate) alias_secret: Option<SecretString>,
     pub(crate) coach: Option<Coach>,
     pub(crate) learning: Option<Learning>,
+    pub(crate) badges: Vec<BadgeRule>,
     pub(crate) live_connections_max: usize,
     pub(crate) live_connections_per_user_max: usize,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
@@ -102,6 +104,7 @@ impl HttpConfig {
             alias_secret: None,
             coach: None,
             learning: None,
+            badges: BadgeRule::built_in(),
             live_connections_max: 8_000,
             live_connections_per_user_max: 10,
             limiter: None,
@@ -273,6 +276,13 @@ impl HttpConfig {
     /// Default: nothing; the paths say so.
     pub fn with_learning(mut self, learning: Learning) -> Self {
         self.learning = Some(learning);
+        self
+    }
+
+    /// The rules by which badges are awarded, to show how far students are. Whoever keeps the view of
+    /// habits needs the same. Default: [`BadgeRule::built_in`].
+    pub fn with_badges(mut self, rules: Vec<BadgeRule>) -> Self {
+        self.badges = rules;
         self
     }
 

@@ -80,7 +80,7 @@ mod telemetry;
 pub mod import;
 mod routes;
 
-pub use api::{Api, router};
+pub use api::{Api, operation_router, router};
 pub use config::{Guests, HttpConfig};
 pub use problem::ProblemCode;
 pub use serve::serve;

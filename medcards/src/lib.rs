@@ -9,6 +9,7 @@
 //! | --- | --- | --- |
 //! | `caches` | `medcards-cache` | `moka`, `redis` |
 //! | `http` | `medcards-http` | `http` |
+//! | `jobs` | `medcards-jobs` | `jobs` |
 //! | `postgres` | `medcards-store-pg` | `postgres` |
 //! | `providers` | `medcards-ai` | `ai` |
 //! | `sqlite` | `medcards-store-sqlite` | `sqlite` |
@@ -21,6 +22,10 @@ pub use medcards_core::*;
 #[cfg(feature = "http")]
 #[doc(inline)]
 pub use medcards_http as http;
+
+#[cfg(feature = "jobs")]
+#[doc(inline)]
+pub use medcards_jobs as jobs;
 
 #[cfg(any(feature = "moka", feature = "redis"))]
 #[doc(inline)]

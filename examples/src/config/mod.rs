@@ -6,7 +6,7 @@ mod value;
 
 pub use settings::Settings;
 pub use store::StoreSettings;
-pub use value::{Guests, LogFormat, read_ttl};
+pub use value::{Guests, LogFormat, Role, read_ttl};
 
 use std::fmt;
 use std::fs;
@@ -35,6 +35,8 @@ const FILE_LEN_MAX: u64 = 64 * 1024;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
+    /// What this process does.
+    pub role: Role,
     /// Where to listen.
     pub listen: SocketAddr,
     /// The folder of the store and the secret.
@@ -167,6 +169,7 @@ impl Config {
             limit(name, text.as_deref(), rate_limit.map(|_| default))
         };
         Ok(Self {
+            role: value::role(settings.role.as_deref())?,
             store: StoreSettings::read(&settings, &data)?,
             data,
             redis: redis(&settings)?,

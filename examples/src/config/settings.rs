@@ -20,6 +20,11 @@ pub struct Settings {
     #[arg(long, env = "MEDCARDS_DATA", value_name = "FOLDER", global = true)]
     pub data: Option<PathBuf>,
 
+    /// What this process does: all; serve, which leaves views and jobs to others; or work, which keeps
+    /// those and listens only to be watched [default: all]
+    #[arg(long, env = "MEDCARDS_ROLE", value_name = "ROLE")]
+    pub role: Option<String>,
+
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, env = "MEDCARDS_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
@@ -201,6 +206,7 @@ impl Settings {
         Self {
             config: self.config,
             data: self.data.or(file.data),
+            role: self.role.or(file.role),
             listen: self.listen.or(file.listen),
             store: self.store.or(file.store),
             replicas: self.replicas.or(file.replicas),
@@ -244,6 +250,7 @@ impl Settings {
         Self {
             config: path(self.config),
             data: path(self.data),
+            role: text(self.role),
             listen: text(self.listen),
             store: secret(self.store),
             replicas: secret(self.replicas),

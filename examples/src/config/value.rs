@@ -31,6 +31,44 @@ impl Guests {
     }
 }
 
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "one of two, or both")]
+pub enum Role {
+    /// It serves, and works beside.
+    All,
+    /// It serves the API; others work.
+    Serve,
+    /// It keeps views and does jobs; others serve.
+    Work,
+}
+
+impl Role {
+    /// Whether it serves the API.
+    #[must_use]
+    pub fn serves(self) -> bool {
+        self != Self::Work
+    }
+
+    /// Whether it keeps views and does jobs.
+    #[must_use]
+    pub fn works(self) -> bool {
+        self != Self::Serve
+    }
+}
+
+pub(super) fn role(text: Option<&str>) -> Result<Role> {
+    match text {
+        None | Some("all") => Ok(Role::All),
+        Some("serve") => Ok(Role::Serve),
+        Some("work") => Ok(Role::Work),
+        Some(other) => Err(wrong(
+            "MEDCARDS_ROLE",
+            format!("is `{other}`: it must be all, serve or work"),
+        )),
+    }
+}
+
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "for people or for programs")]

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
@@ -9,8 +7,8 @@ use medcards_core::learning::case_stats::{
 };
 use medcards_core::learning::reviews::{DueReview, REVIEWS, ReviewRow};
 use medcards_core::store::Consistency;
-use medcards_core::view::{ProjectionRow, View, ViewName};
-use medcards_core::{AnswerId, CaseId, Error, ErrorKind, Timestamp, UserId};
+use medcards_core::view::View;
+use medcards_core::{AnswerId, CaseId, Timestamp, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -191,7 +189,7 @@ pub(super) async fn list_alarms(
     uri: Uri,
 ) -> Result<Response, Problem> {
     Params::read(&uri, &[])?;
-    let view: View<CaseStatsRow> = view(&app, CASE_STATS)?;
+    let view: View<CaseStatsRow> = app.view(CASE_STATS)?;
     let query = AlarmedCase::query(ALARMS_MAX);
     let rows = view.shelf(&query, &Consistency::Strong).await?;
     let mut items = Vec::new();
@@ -216,7 +214,7 @@ pub(super) async fn list_alarms(
 }
 
 async fn report(app: &App, case: &Case, consistency: &Consistency) -> Result<CaseReport, Problem> {
-    let view: View<CaseStatsRow> = view(app, CASE_STATS)?;
+    let view: View<CaseStatsRow> = app.view(CASE_STATS)?;
     let keys = CaseReport::keys(case.id, case.version);
     let rows = view.find_all(&keys, consistency).await?;
     Ok(CaseReport::read(rows.iter().map(|(_, row)| row)))
@@ -237,7 +235,7 @@ async fn has_answered(
             return Ok(true);
         }
     }
-    let view: View<ReviewRow> = view(app, REVIEWS)?;
+    let view: View<ReviewRow> = app.view(REVIEWS)?;
     let key = DueReview::key(user_id, case_id);
     Ok(view.find(key, consistency).await?.is_some())
 }
@@ -261,11 +259,4 @@ fn options(report: &CaseReport, case: &Case) -> Vec<OptionFiguresBody> {
 fn number_of(band: DifficultyBand) -> u8 {
     let place = DifficultyBand::ALL.iter().position(|it| *it == band);
     place.map_or(1, |place| place as u8 + 1)
-}
-
-fn view<R: ProjectionRow>(app: &App, name: &str) -> Result<View<R>, Problem> {
-    let name = ViewName::new(name)
-        .ok_or_else(|| Error::new(ErrorKind::Unexpected, "read view", "the view has no name"))?;
-    let store = Arc::clone(app.learnt()?.learning_store());
-    Ok(View::new(name, store))
 }

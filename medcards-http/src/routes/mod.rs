@@ -10,6 +10,7 @@ mod docs;
 mod feedback;
 mod figures;
 mod guest;
+mod habits;
 mod jobs;
 mod leaderboards;
 mod me;
@@ -68,6 +69,8 @@ pub(crate) fn all() -> OpenApiRouter<Shared> {
         .routes(routes!(me::show_stats))
         .routes(routes!(dashboard::show_dashboard))
         .routes(routes!(reviews::list_reviews))
+        .routes(routes!(habits::show_streak))
+        .routes(routes!(habits::list_badges))
         .routes(routes!(notices::list_notices))
         .routes(routes!(notices::stream_notices))
         .routes(routes!(notices::live))
@@ -100,6 +103,14 @@ pub(crate) fn all() -> OpenApiRouter<Shared> {
     let mut router = docs::add_to(router);
     openapi::complete(router.get_openapi_mut());
     router
+}
+
+/// The routes for whoever runs the process.
+pub(crate) fn operation() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(openapi::document())
+        .routes(routes!(probe::health))
+        .routes(routes!(probe::readiness))
+        .routes(routes!(metrics::show_metrics))
 }
 
 pub(crate) use notices::LIVE_PATH;

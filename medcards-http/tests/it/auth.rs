@@ -209,6 +209,8 @@ async fn every_path_of_a_user_asks_for_a_token() {
         (Method::GET, "/v1/me/stats".to_owned()),
         (Method::GET, "/v1/me/dashboard".to_owned()),
         (Method::GET, "/v1/me/reviews".to_owned()),
+        (Method::GET, "/v1/me/streak".to_owned()),
+        (Method::GET, "/v1/me/badges".to_owned()),
         (Method::GET, format!("/v1/cases/{id}/figures")),
         (Method::GET, "/v1/admin/cases/alarms".to_owned()),
         (Method::POST, format!("/v1/admin/cases/{id}/corrections")),

@@ -6,6 +6,7 @@ use medcards_core::case::CaseStore;
 use medcards_core::event::{EventBody, EventLog, LogPosition};
 use medcards_core::job::JobQueue;
 use medcards_core::learning::case_stats::CaseStatsProjection;
+use medcards_core::learning::habits::HabitsProjection;
 use medcards_core::learning::reviews::ReviewsProjection;
 use medcards_core::learning::user_stats::UserStatsProjection;
 use medcards_core::view::{
@@ -54,7 +55,7 @@ async fn build<P: Projection>(world: &World, projection: P) {
         to: events.last().map_or(LogPosition::START, |it| it.position),
         rows: rows.collect(),
         announced: Vec::new(),
-        awards: Vec::new(),
+        awards: folded.awards,
         set_aside: Vec::new(),
     };
     store.commit(commit).await.unwrap();
@@ -65,6 +66,7 @@ async fn build_all(world: &World) {
     build(world, UserStatsProjection::new()).await;
     build(world, CaseStatsProjection::new()).await;
     build(world, ReviewsProjection::new()).await;
+    build(world, HabitsProjection::new()).await;
 }
 
 /// Answers a case with the option of this key; returns the id of the answer.
@@ -202,6 +204,52 @@ async fn what_was_chosen_is_shown_to_who_has_answered() {
     }
 }
 
+#[tokio::test]
+async fn streak_and_badges_follow_what_was_answered() {
+    let world = World::new().await;
+    let case_id = world.publish(1).await;
+    let token = world.guest().await;
+    let get = async |path: &str| world.get(&token, path).await.expect(200);
+    let streak = get("/v1/me/streak").await;
+    assert_eq!(
+        (&streak["days"], &streak["at_risk_until"]),
+        (&json!(0), &Value::Null)
+    );
+    let first = async || {
+        let badges = get("/v1/me/badges").await;
+        let items = badges["items"].as_array().unwrap().iter();
+        items
+            .cloned()
+            .find(|it| it["badge"] == "first-answer")
+            .unwrap()
+    };
+    let progress = |have: u32| json!({"of": "answers", "have": have, "need": 1});
+    let badge = first().await;
+    assert_eq!(
+        (&badge["awarded_at"], &badge["progress"]),
+        (&Value::Null, &progress(0))
+    );
+
+    let (right, _) = keys(&world, case_id).await;
+    answer(&world, &token, case_id, &right).await;
+    build_all(&world).await;
+    let streak = get("/v1/me/streak").await;
+    assert_eq!(
+        (&streak["days"], &streak["is_active_today"]),
+        (&json!(1), &json!(true))
+    );
+    let badge = first().await;
+    assert!(badge["awarded_at"].is_string(), "{badge}");
+    assert_eq!(badge["progress"], progress(1));
+    // The badge is told too.
+    let told = get("/v1/me/notices").await;
+    let kinds = told["items"].as_array().unwrap().iter();
+    assert!(
+        kinds.map(|it| &it["badge"]).any(|it| it == "first-answer"),
+        "{told}"
+    );
+}
+
 /// Of forty students who do well elsewhere most choose another option than the key.
 #[tokio::test]
 async fn a_key_that_is_probably_wrong_is_told_to_admins_alone() {
@@ -300,14 +348,16 @@ async fn a_corrected_key_is_a_new_version_and_figures_follow() {
 
 #[tokio::test]
 async fn the_next_case_comes_with_its_reason() {
-    for world in [World::new().await, World::without_coach().await] {
+    let (world, without) = (World::new().await, World::without_coach().await);
+    for (world, reason) in [(&world, "exploration"), (&without, "unseen")] {
         let case_id = world.publish(1).await;
         let token = world.guest().await;
         let next = world.get(&token, "/v1/cases/next").await.expect(200);
         assert_eq!(next["id"], case_id.to_string());
-        assert_eq!(next["reason"], "unseen");
-        assert_eq!(next["because"], "because you have not answered it yet");
-        assert_eq!(next["reason_data"], json!({}));
+        assert_eq!(next["reason"], reason);
+        let because = next["because"].as_str().unwrap();
+        assert!(because.starts_with("because "), "{because}");
+        assert!(next["reason_data"].is_object());
     }
 }
 
@@ -326,7 +376,13 @@ async fn what_cannot_be_is_a_clear_problem() {
     let without = World::without_coach().await;
     let case_id = without.publish(1).await;
     let figures = format!("/v1/cases/{case_id}/figures");
-    for path in ["/v1/me/dashboard", "/v1/me/reviews", &figures] {
+    for path in [
+        "/v1/me/dashboard",
+        "/v1/me/reviews",
+        "/v1/me/streak",
+        "/v1/me/badges",
+        &figures,
+    ] {
         let reply = without.get(&token, path).await;
         reply.expect_problem(404, "learning_disabled");
     }

@@ -6,10 +6,11 @@ use axum::http::{Method, Request};
 use medcards_core::limit::{LimitDecision, LimitedCall, Quota, RateLimiter};
 use medcards_core::testing::Operation;
 use medcards_core::{ErrorKind, Result};
+use medcards_http::HttpConfig;
 use serde_json::json;
 
 use crate::feedback::answered;
-use crate::world::{World, request};
+use crate::world::{SECRET, World, request};
 
 async fn probe(world: &World, path: &str) -> crate::world::Reply {
     world
@@ -270,5 +271,19 @@ async fn every_response_forbids_guessing_its_type() {
             "nosniff",
             "{path}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_process_without_the_api_is_watched_all_the_same() {
+    let mut world = World::new().await;
+    let config = HttpConfig::new().with_jwt_secret(SECRET);
+    world.api = medcards_http::operation_router(world.medcards.clone(), config).unwrap();
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        probe(&world, path).await.expect(200);
+    }
+    for path in ["/v1/me", "/docs", "/openapi.json"] {
+        let reply = probe(&world, path).await;
+        reply.expect_problem(404, "route_not_found");
     }
 }
