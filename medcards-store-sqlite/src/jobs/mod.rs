@@ -131,8 +131,11 @@ impl JobQueue for SqliteStore {
     ) -> Result<Vec<ClaimedJob>> {
         let limit = limit.min(JOBS_PER_CALL_MAX);
         // Most looks find nothing, and reading holds up no writer.
-        let is_due = self.next_due(kinds).await?.is_some_and(|due| due <= now);
-        if limit == 0 || !is_due {
+        let next = match limit {
+            0 => None,
+            _ => self.next_due(kinds).await?,
+        };
+        if next.is_none_or(|due| due > now) {
             return Ok(Vec::new());
         }
         let mut kinds = kinds.to_vec();

@@ -168,7 +168,7 @@ async fn end_attempts(
     Ok(())
 }
 
-/// Writes the effects of all that count.
+/// Writes the effects of all that count, once all of these have ended.
 async fn follow(
     connection: &mut SqliteConnection,
     ends: &[(i64, &End)],

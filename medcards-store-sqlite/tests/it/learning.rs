@@ -1,13 +1,15 @@
 use std::time::Duration;
 
 use medcards_core::answer::AnswerStore;
+use medcards_core::case::{CaseCorrection, CaseStore, OptionSet};
 use medcards_core::event::{EventBody, EventLog, LogPosition};
 use medcards_core::job::{
     Effects, Enqueued, JobClaim, JobKind, JobOutcome, JobQueue, NewJob, Settled, Settlement,
 };
 use medcards_core::notice::{NewNotice, NoticeBody, NoticeStore};
-use medcards_core::store::Consistency;
-use medcards_core::testing::{SAMPLE_START, sample_user_id};
+use medcards_core::store::{Consistency, Hint};
+use medcards_core::testing::{SAMPLE_START, sample_content, sample_record, sample_user_id};
+use medcards_core::user::{User, UserKind, UserSettings, UserStore};
 use medcards_core::view::{
     Announced, Committed, EditionNumber, EditionOf, Item, NewAward, RowKey, RowWrite, Runner,
     StoredRow, ViewCommit, ViewName, ViewStore,
@@ -269,6 +271,122 @@ async fn no_attempt_is_settled_twice() {
     assert_eq!(notices.len(), 2);
 }
 
+/// Who waits for events, for jobs and for notices.
+struct Waiting([Hint; 3]);
+
+impl Waiting {
+    fn at(store: &SqliteStore) -> Self {
+        Self([store.appended(), store.enqueued(), store.noticed()])
+    }
+
+    /// Which of them heard something since they were last asked.
+    async fn heard(&mut self) -> [bool; 3] {
+        let mut heard = [false; 3];
+        for (hint, heard) in self.0.iter_mut().zip(&mut heard) {
+            let wait = hint.wait(Duration::MAX);
+            *heard = tokio::time::timeout(Duration::ZERO, wait).await.is_ok();
+        }
+        heard
+    }
+}
+
+#[tokio::test]
+async fn who_waits_hears_of_what_was_written_and_of_nothing_else() {
+    let (store, _folder) = fresh::store().await;
+    let mut waiting = Waiting::at(&store);
+    let (events, jobs, notices, none) = (
+        [true, false, false],
+        [false, true, false],
+        [false, false, true],
+        [false; 3],
+    );
+    let user_id = sample_user_id(1);
+    let answer = answer(1);
+    for heard in [events, none] {
+        store.record_answer(answer.clone()).await.unwrap();
+        assert_eq!(waiting.heard().await, heard);
+    }
+    let user = User::new(user_id, UserKind::Guest, SAMPLE_START);
+    store.ensure_user(user).await.unwrap();
+    assert_eq!(waiting.heard().await, none);
+    let settings = UserSettings::default();
+    let changed = store.update_settings(user_id, settings, SAMPLE_START).await;
+    changed.unwrap();
+    assert_eq!(waiting.heard().await, events);
+    let outage = EventBody::OutageDeclared {
+        began_at: SAMPLE_START,
+        ended_at: later(1),
+        declared_at: later(2),
+    };
+    store.append_events(vec![outage.clone()]).await.unwrap();
+    assert_eq!(waiting.heard().await, events);
+
+    let job = NewJob::new(kind(), "", SAMPLE_START);
+    for heard in [jobs, none] {
+        store
+            .enqueue(vec![job.clone()], SAMPLE_START)
+            .await
+            .unwrap();
+        assert_eq!(waiting.heard().await, heard);
+    }
+    let claimed = store.claim(&[kind()], 1, SAMPLE_START, LEASE).await;
+    let claim = claimed.unwrap()[0].claim();
+    assert_eq!(waiting.heard().await, none);
+    let effects = || Effects {
+        notices: vec![streak(user_id, 3)],
+        events: vec![outage.clone()],
+        ..Effects::default()
+    };
+    for heard in [[true; 3], none] {
+        settle(&store, claim, JobOutcome::Done, effects()).await;
+        assert_eq!(waiting.heard().await, heard);
+    }
+
+    let edition = begin(&store, 1).await;
+    let announced = |sequence, what| ViewCommit {
+        announced: vec![(position(sequence + 1), what)],
+        ..commit(edition, sequence, Vec::new())
+    };
+    let tells = Announced::Notice {
+        user_id,
+        at: SAMPLE_START,
+        body: NoticeBody::Streak { days: 4 },
+    };
+    // Behind what the log had when the view was begun.
+    let skip = ViewCommit {
+        to: position(10),
+        ..announced(0, tells.clone())
+    };
+    for (commit, heard) in [
+        (skip, none),
+        (announced(10, Announced::Job(job.clone())), jobs),
+        (announced(10, Announced::Job(job.clone())), none),
+        (announced(11, tells), notices),
+        (commit(edition, 12, vec![RowWrite::Put(row(1))]), none),
+    ] {
+        store.commit(commit).await.unwrap();
+        assert_eq!(waiting.heard().await, heard);
+    }
+
+    let published = store.publish(vec![sample_content(1)], SAMPLE_START).await;
+    let published = published.unwrap()[0];
+    assert_eq!(waiting.heard().await, none);
+    let mut changed = sample_record(1);
+    changed.stem = "Which of them is right?".to_owned();
+    let correction = CaseCorrection {
+        case_id: published.case_id,
+        current: published.version,
+        content: changed.try_into().unwrap(),
+        versions: vec![(published.version, OptionSet::from_bits(2).unwrap())],
+        jobs: vec![NewJob::new(kind(), "", SAMPLE_START)],
+        corrected_at: later(3),
+    };
+    store.correct_case(correction.clone()).await.unwrap();
+    assert_eq!(waiting.heard().await, [true, true, false]);
+    store.correct_case(correction).await.unwrap_err();
+    assert_eq!(waiting.heard().await, none);
+}
+
 /// A file that is full takes nothing of a commit, and all of it when there is room.
 #[tokio::test]
 async fn a_full_store_takes_a_commit_whole_or_not_at_all() {
@@ -296,7 +414,7 @@ async fn a_full_store_takes_a_commit_whole_or_not_at_all() {
             )
         }
     };
-    let mut enqueued = store.enqueued();
+    let mut waiting = Waiting::at(&store);
     let refused = store.commit(whole()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Full, "{refused}");
     let view = store.view(&view_name()).await.unwrap();
@@ -306,8 +424,7 @@ async fn a_full_store_takes_a_commit_whole_or_not_at_all() {
     assert_eq!(store.next_due(&[kind()]).await.unwrap(), None);
     let awards = store.list_awards(user_id, &Consistency::Strong).await;
     assert_eq!(awards.unwrap(), []);
-    let nothing = tokio::time::timeout(Duration::ZERO, enqueued.wait(Duration::MAX)).await;
-    assert!(nothing.is_err(), "nobody is told of what was not written");
+    assert_eq!(waiting.heard().await, [false; 3]);
     store.close().await;
 
     let store = SqliteStore::open(config(folder.path())).await.unwrap();
