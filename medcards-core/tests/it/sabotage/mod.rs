@@ -7,6 +7,7 @@ mod batches;
 mod cache;
 mod chats;
 mod leaderboards;
+mod learning;
 mod leases;
 mod limiter;
 mod sessions;
@@ -23,8 +24,9 @@ use medcards_core::cache::Cache;
 use medcards_core::chat::{ChatStore, SharedAnswers};
 use medcards_core::conformance::leases::LEASE_TTL;
 use medcards_core::conformance::{
-    BATCH_CHECKS, CACHE_CHECKS, CHAT_CHECKS, Check, LEADERBOARD_CHECKS, LEASE_CHECKS,
-    LIMITER_CHECKS, SESSION_CHECKS, SHARED_ANSWER_CHECKS, STORE_CHECKS,
+    BATCH_CHECKS, CACHE_CHECKS, CHAT_CHECKS, Check, JOB_CHECKS, LEADERBOARD_CHECKS, LEASE_CHECKS,
+    LIMITER_CHECKS, NOTICE_CHECKS, SESSION_CHECKS, SHARED_ANSWER_CHECKS, STORE_CHECKS, VIEW_CHECKS,
+    WholeStore,
 };
 use medcards_core::leaderboard::FedLeaderboards;
 use medcards_core::lease::FeedbackLeases;
@@ -42,6 +44,7 @@ use self::batches::BatchSaboteur;
 use self::cache::CacheSaboteur;
 use self::chats::ChatSaboteur;
 use self::leaderboards::LeaderboardSaboteur;
+use self::learning::LearningSaboteur;
 use self::leases::LeaseSaboteur;
 use self::limiter::LimiterSaboteur;
 use self::sessions::SessionSaboteur;
@@ -194,6 +197,25 @@ async fn every_check_of_shared_answers_can_fail() {
     assert_eq!(survivors.await, [""; 0]);
 }
 
+fn whole_store(promise: &'static str) -> Arc<dyn WholeStore> {
+    Arc::new(LearningSaboteur::new(MemoryStore::new(), promise))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_check_of_jobs_can_fail() {
+    assert_eq!(survivors(JOB_CHECKS, whole_store).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_check_of_notices_can_fail() {
+    assert_eq!(survivors(NOTICE_CHECKS, whole_store).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_check_of_views_can_fail() {
+    assert_eq!(survivors(VIEW_CHECKS, whole_store).await, [""; 0]);
+}
+
 /// Without this, a saboteur that breaks everything would prove nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_saboteur_without_a_promise_to_break_passes_every_check() {
@@ -215,6 +237,9 @@ async fn a_saboteur_without_a_promise_to_break_passes_every_check() {
     }
     for check in LEADERBOARD_CHECKS {
         (check.run)(sabotaged_boards("nothing")).await;
+    }
+    for check in [JOB_CHECKS, NOTICE_CHECKS, VIEW_CHECKS].concat() {
+        (check.run)(whole_store("nothing")).await;
     }
     for check in SESSION_CHECKS {
         let saboteur = SessionSaboteur::new(MemoryStore::new(), "nothing");

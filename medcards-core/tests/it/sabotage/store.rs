@@ -19,7 +19,7 @@ use medcards_core::spend::{
     MicroDollars, Purpose, Reservation, ReserveOutcome, SpendBudget, SpendLedger, SpendQuery,
     SpendRow, SpendScope, SpendSum,
 };
-use medcards_core::store::{Consistency, Hint, Page, PageCursor, PageLimit, ReadToken};
+use medcards_core::store::{Consistency, Hint, Hints, Page, PageCursor, PageLimit, ReadToken};
 use medcards_core::testing::{SAMPLE_START, sample_feedback};
 use medcards_core::user::{Locale, User, UserSettings, UserStore};
 use medcards_core::{AnswerId, CaseId, Error, ErrorKind, ReservationId, Result, Timestamp, UserId};
@@ -312,7 +312,10 @@ impl CaseStore for StoreSaboteur {
         for publication in &mut publications {
             let outcome = &mut publication.outcome;
             match (self.promise, *outcome) {
-                ("equal_content_changes_nothing", PublicationOutcome::Unchanged) => {
+                (
+                    "equal_content_changes_nothing" | "publishing_goes_on_after_a_correction",
+                    PublicationOutcome::Unchanged,
+                ) => {
                     *outcome = PublicationOutcome::NewVersion;
                 }
                 ("changed_content_becomes_the_next_version", PublicationOutcome::NewVersion) => {
@@ -337,11 +340,49 @@ impl CaseStore for StoreSaboteur {
     }
 
     async fn correct_case(&self, correction: CaseCorrection) -> Result<Vec<KeyCorrection>> {
-        self.inner.correct_case(correction).await
+        let given = correction.clone();
+        let corrected = self.inner.correct_case(correction).await;
+        let kind = corrected.as_ref().err().map(Error::kind);
+        match (self.promise, kind) {
+            (
+                "one_of_many_corrections_at_once_counts"
+                | "a_correction_of_another_current_version_is_refused",
+                Some(ErrorKind::Conflict),
+            ) => {
+                let Some(case) = self.inner.find_case(given.case_id, None).await? else {
+                    return corrected;
+                };
+                let current = case.version;
+                let forced = CaseCorrection { current, ..given };
+                self.inner.correct_case(forced).await
+            }
+            ("a_correction_of_what_is_not_there_is_refused", Some(ErrorKind::NotFound)) => {
+                let contents = vec![given.content];
+                self.inner.publish(contents, given.corrected_at).await?;
+                corrected
+            }
+            ("a_correction_that_cannot_be_written_is_refused", Some(ErrorKind::Invalid)) => {
+                Ok(Vec::new())
+            }
+            ("corrections_are_numbered_without_a_gap", None) => {
+                let mut made = corrected?;
+                for correction in &mut made {
+                    correction.number *= 2;
+                }
+                Ok(made)
+            }
+            _ => corrected,
+        }
     }
 
     async fn list_corrections(&self, after: u64, limit: usize) -> Result<Vec<KeyCorrection>> {
-        self.inner.list_corrections(after, limit).await
+        let mut listed = self.inner.list_corrections(after, limit).await?;
+        if self.breaks("a_correction_publishes_and_is_listed") {
+            for correction in &mut listed {
+                correction.corrected_in = correction.version.next();
+            }
+        }
+        Ok(listed)
     }
 
     async fn find_case(
@@ -497,6 +538,9 @@ impl EventLog for StoreSaboteur {
                     _ => true,
                 });
             }
+            "corrections_are_events_of_everyone" => {
+                events.retain(|event| event.body.kind() != "key_corrected");
+            }
             "new_settings_are_recorded_as_an_event" => {
                 events.retain(|event| event.body.kind() != "settings_changed");
             }
@@ -523,15 +567,29 @@ impl EventLog for StoreSaboteur {
         Ok(events)
     }
 
-    async fn append_events(&self, bodies: Vec<EventBody>) -> Result<()> {
+    async fn append_events(&self, mut bodies: Vec<EventBody>) -> Result<()> {
+        if self.breaks("events_of_everyone_are_read_as_they_were_appended") {
+            bodies.reverse();
+        }
+        if self.breaks("an_event_that_is_not_of_everyone_is_refused") {
+            let good = bodies.iter().filter(|body| body.is_of_everyone());
+            self.inner.append_events(good.cloned().collect()).await?;
+            bodies.retain(|body| !body.is_of_everyone());
+        }
         self.inner.append_events(bodies).await
     }
 
-    async fn count_events(&self, after: LogPosition) -> Result<u64> {
+    async fn count_events(&self, mut after: LogPosition) -> Result<u64> {
+        if self.breaks("events_after_a_place_are_counted") {
+            after = LogPosition::START;
+        }
         self.inner.count_events(after).await
     }
 
     fn appended(&self) -> Hint {
+        if self.breaks("who_waits_for_events_hears_of_them") {
+            return Hints::default().take();
+        }
         self.inner.appended()
     }
 
