@@ -92,10 +92,16 @@ pub trait ProjectionRow:
     /// # Errors
     /// [`ErrorKind::Corrupt`] if the bytes are not of such a row.
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        postcard::from_bytes(bytes).map_err(|source| {
+        let corrupt = || {
             let context = "a row is not in the expected form: rebuild the view";
-            Error::new(ErrorKind::Corrupt, "read view", context).with_source(source)
-        })
+            Error::new(ErrorKind::Corrupt, "read view", context)
+        };
+        match postcard::take_from_bytes(bytes) {
+            Ok((row, [])) => Ok(row),
+            // A row of which something is left is of another version, which had more.
+            Ok(_) => Err(corrupt()),
+            Err(source) => Err(corrupt().with_source(source)),
+        }
     }
 }
 

@@ -8,6 +8,8 @@ mod coach;
 mod conformance;
 // The doubles that other tests rely on.
 mod doubles;
+// What events change in a view.
+mod folding;
 // What is derived from answers.
 mod learning;
 // Boards that are fed from a log.
