@@ -6,13 +6,14 @@
 use async_trait::async_trait;
 use medcards::answer::{Answer, AnswerStore, NextCase, RecordedAnswer, UserStats};
 use medcards::case::{
-    Case, CaseContent, CaseFilter, CaseQuery, CaseStore, CaseVersion, Publication,
+    Case, CaseContent, CaseCorrection, CaseFilter, CaseQuery, CaseStore, CaseVersion,
+    KeyCorrection, Publication,
 };
-use medcards::event::{Event, EventLog, LogPosition, ReaderName};
+use medcards::event::{Event, EventBody, EventLog, LogPosition, ReaderName};
 use medcards::feedback::{
     Feedback, FeedbackKey, KeyPage, KeyPosition, PrecomputedStore, Review, ReviewState, Shared,
 };
-use medcards::store::{Consistency, Page, PageCursor, PageLimit};
+use medcards::store::{Consistency, Hint, Page, PageCursor, PageLimit};
 use medcards::user::{User, UserSettings, UserStore};
 use medcards::{AnswerId, CaseId, Result, Timestamp, UserId};
 use std::sync::Arc;
@@ -21,13 +22,19 @@ use crate::JournaledStore;
 
 /// Writes one impl whose methods call the same method of `self.others`.
 macro_rules! hand_on {
-    ($trait:ident { $(fn $method:ident($($name:ident: $type:ty),*) -> $output:ty;)* }) => {
+    ($trait:ident {
+        $(fn $method:ident($($name:ident: $type:ty),*) -> $output:ty;)*
+        $(hint $hint:ident;)?
+    }) => {
         #[async_trait]
         #[deny(clippy::missing_trait_methods)]
         impl $trait for JournaledStore {
             $(async fn $method(&self, $($name: $type),*) -> Result<$output> {
                 self.others.$method($($name),*).await
             })*
+            $(fn $hint(&self) -> Hint {
+                self.others.$hint()
+            })?
         }
     };
 }
@@ -44,14 +51,19 @@ hand_on!(AnswerStore {
 
 hand_on!(CaseStore {
     fn publish(contents: Vec<CaseContent>, now: Timestamp) -> Vec<Publication>;
+    fn correct_case(correction: CaseCorrection) -> Vec<KeyCorrection>;
+    fn list_corrections(after: u64, limit: usize) -> Vec<KeyCorrection>;
     fn find_case(id: CaseId, version: Option<CaseVersion>) -> Option<Arc<Case>>;
     fn list_cases(query: &CaseQuery) -> Page<Arc<Case>>;
 });
 
 hand_on!(EventLog {
     fn read_events(after: LogPosition, limit: usize) -> Vec<Event>;
+    fn append_events(bodies: Vec<EventBody>) -> ();
+    fn count_events(after: LogPosition) -> u64;
     fn find_cursor(reader: &ReaderName) -> LogPosition;
     fn move_cursor(reader: &ReaderName, from: LogPosition, to: LogPosition) -> ();
+    hint appended;
 });
 
 hand_on!(PrecomputedStore {

@@ -51,7 +51,9 @@
 //!
 //! You want to plug something in: [`case::CaseStore`], [`answer::AnswerStore`],
 //! [`user::UserStore`], [`event::EventLog`], [`feedback::PrecomputedStore`],
-//! [`spend::SpendLedger`] (a backend with all six is a [`store::Store`]), [`cache::Cache`],
+//! [`spend::SpendLedger`] (a backend with all six is a [`store::Store`]), [`job::JobQueue`],
+//! [`notice::NoticeStore`], [`view::ViewStore`] (with these three it is a [`store::LearningStore`] too),
+//! [`view::Projection`] for a view of your own, [`cache::Cache`],
 //! [`ai::AiProvider`], [`ai::FeedbackPrompt`], [`leaderboard::Leaderboards`],
 //! [`lease::FeedbackLeases`], [`limit::RateLimiter`], [`session::SessionStore`], [`chat::ChatStore`],
 //! [`chat::SharedAnswers`], [`time::Clock`].
