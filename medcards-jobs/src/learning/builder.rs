@@ -2,9 +2,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use medcards_core::Result;
+use medcards_core::learning::ability::AbilityProjection;
+use medcards_core::learning::boards::BoardsProjection;
+use medcards_core::learning::case_stats::CaseStatsProjection;
+use medcards_core::learning::habits::HabitsProjection;
+use medcards_core::learning::reviews::ReviewsProjection;
+use medcards_core::learning::user_stats::UserStatsProjection;
 use medcards_core::view::Projection;
 
-use super::{LearningRunner, NotifyRegraded, Sweep, TellRegraded};
+use super::{LearningRunner, NotifyRegraded, Recalibrate, Sweep, TellRegraded};
 use crate::Stores;
 use crate::cron::{Cron, CronEntry};
 use crate::view::{CaseFacts, ViewRunner, ViewRunnerConfig};
@@ -37,19 +43,33 @@ impl LearningRunnerBuilder {
         }
     }
 
-    /// Does and enqueues the jobs that every platform has: students are told of regraded answers, and
-    /// what is not needed any more is deleted every hour.
+    /// Keeps all views of [`learning`](medcards_core::learning).
+    #[must_use]
+    pub fn product_views(self) -> Self {
+        self.view(AbilityProjection::new())
+            .view(BoardsProjection::new())
+            .view(CaseStatsProjection::new())
+            .view(HabitsProjection::new())
+            .view(ReviewsProjection::new())
+            .view(UserStatsProjection::new())
+    }
+
+    /// Does and enqueues the jobs that every platform has: students are told of regraded answers, cases
+    /// are calibrated every night at three (UTC), and what is not needed any more is deleted every hour.
     ///
     /// # Errors
     /// None but for a defect of this program.
     pub fn product_jobs(self) -> Result<Self> {
         let stores = self.stores.clone();
         let hourly = CronEntry::new(Sweep::job_kind(), "17 * * * *", "UTC")?;
+        let nightly = CronEntry::new(Recalibrate::job_kind(), "0 3 * * *", "UTC")?;
         Ok(self
             .handler(Arc::new(NotifyRegraded::new(stores.clone())))
             .handler(Arc::new(TellRegraded::new(stores.clone())))
-            .handler(Arc::new(Sweep::new(stores)))
-            .cron(hourly))
+            .handler(Arc::new(Sweep::new(stores.clone())))
+            .handler(Arc::new(Recalibrate::new(stores)))
+            .cron(hourly)
+            .cron(nightly))
     }
 
     /// Keeps one more view.

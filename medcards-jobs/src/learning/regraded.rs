@@ -7,6 +7,7 @@ use medcards_core::answer::{Answer, AnswerStore};
 use medcards_core::case::{CaseVersion, KeyCorrection};
 use medcards_core::event::{EVENTS_PER_READ_MAX, Event, EventBody, EventLog, LogPosition};
 use medcards_core::job::{ClaimedJob, Effects, JobKind, NewJob};
+use medcards_core::learning::NOTIFY_REGRADED;
 use medcards_core::notice::{NewNotice, NoticeBody};
 use medcards_core::store::{Consistency, PageLimit};
 use medcards_core::view::Facts;
@@ -18,9 +19,6 @@ use uuid::Uuid;
 use crate::Stores;
 use crate::view::CaseFacts;
 use crate::worker::{JobContext, JobEnd, JobHandler, JobPolicy};
-
-/// The name of the kind of job that walks the log, as whoever corrects keys enqueues it.
-const NOTIFY_REGRADED: &str = "notify-regraded";
 
 /// The name of the kind of job that tells one student of a corrected key.
 const TELL_REGRADED: &str = "tell-regraded";
@@ -39,7 +37,7 @@ const CORRECTION_WAIT: Duration = Duration::from_secs(1);
 const TOLD_REMEMBERED_FOR: Duration = Duration::from_hours(30 * 24);
 
 /// Walks the log for the students who answered a version whose key was corrected, and has each told:
-/// does the jobs `notify-regraded`.
+/// does the jobs [`NOTIFY_REGRADED`].
 ///
 /// A walk is a chain of jobs, each for a part of the log. A student is told once for each version,
 /// however many parts of the walk meet answers of theirs: for the first one it meets it enqueues a job

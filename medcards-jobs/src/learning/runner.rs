@@ -34,7 +34,9 @@ struct Inner {
 }
 
 impl LearningRunner {
-    /// Begins a runner with nothing to do.
+    /// Begins a runner that has nothing to do yet; see
+    /// [`product_views`](LearningRunnerBuilder::product_views) and
+    /// [`product_jobs`](LearningRunnerBuilder::product_jobs).
     #[must_use]
     pub fn builder(medcards: &Medcards, learning: Arc<dyn LearningStore>) -> LearningRunnerBuilder {
         LearningRunnerBuilder::new(Stores::of(medcards, learning))

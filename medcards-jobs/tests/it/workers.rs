@@ -126,7 +126,10 @@ impl JobHandler for Errand {
         };
         guard.1 = true;
         if matches!(end, Ok(JobEnd::Done(_))) {
-            self.done.lock().expect("no test panics with it").push(job.payload.clone());
+            self.done
+                .lock()
+                .expect("no test panics with it")
+                .push(job.payload.clone());
         }
         end
     }
@@ -144,13 +147,21 @@ async fn enqueue(world: &World, payload: &str) -> JobId {
     let now = world.clock.now();
     let job = NewJob::new(kind(), payload, now);
     let id = job.id;
-    world.store.enqueue(vec![job], now).await.expect("a store in memory does not fail");
+    world
+        .store
+        .enqueue(vec![job], now)
+        .await
+        .expect("a store in memory does not fail");
     id
 }
 
 /// How many are due or claimed, and how many dead.
 async fn left(world: &World) -> (u64, u64) {
-    let counts = world.store.job_counts(world.clock.now()).await.expect("a store in memory does not fail");
+    let counts = world
+        .store
+        .job_counts(world.clock.now())
+        .await
+        .expect("a store in memory does not fail");
     let count = counts.into_iter().find(|it| it.kind == kind());
     count.map_or((0, 0), |it| (it.due + it.later, it.dead))
 }
