@@ -1,9 +1,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use croner::errors::CronError;
 use croner::parser::CronParser;
-use jiff::Zoned;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Zoned};
 use medcards_core::job::{JobKind, NewJob};
 use medcards_core::{Error, ErrorKind, Result, Timestamp};
 
@@ -32,6 +33,12 @@ pub struct CronEntry {
     zone: TimeZone,
     missed: Missed,
 }
+
+/// Some zones have left out a day. A search that ends in so long a gap is begun again this much further.
+const SEARCH_STEP: SignedDuration = SignedDuration::from_hours(3);
+
+/// How often a search is begun again: for two days.
+const SEARCH_STEPS_MAX: usize = 16;
 
 /// How long beyond the time of the next one the key of a job is kept: longer than clocks differ.
 const KEY_KEPT_LONGER: Duration = Duration::from_secs(60 * 60);
@@ -88,17 +95,35 @@ impl CronEntry {
     /// The latest time that has come; `None` if there was none.
     #[must_use]
     pub fn latest(&self, now: Timestamp) -> Option<Timestamp> {
-        let now = now.to_zoned(self.zone.clone());
-        let found: Result<Zoned, _> = self.expression.find_previous_occurrence(&now, true);
-        found.ok().map(|it| it.timestamp())
+        self.search(now, -SEARCH_STEP, |from| {
+            self.expression.find_previous_occurrence(from, true)
+        })
     }
 
     /// The first time after an instant; `None` if there is none.
     #[must_use]
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
-        let after = after.to_zoned(self.zone.clone());
-        let found: Result<Zoned, _> = self.expression.find_next_occurrence(&after, false);
-        found.ok().map(|it| it.timestamp())
+        self.search(after, SEARCH_STEP, |from| {
+            self.expression.find_next_occurrence(from, false)
+        })
+    }
+
+    /// Searches from an instant on, and from others behind it if that ends in a gap.
+    fn search(
+        &self,
+        from: Timestamp,
+        step: SignedDuration,
+        find: impl Fn(&Zoned) -> Result<Zoned, CronError>,
+    ) -> Option<Timestamp> {
+        let mut from = from;
+        for _ in 0..=SEARCH_STEPS_MAX {
+            match find(&from.to_zoned(self.zone.clone())) {
+                Ok(found) => return Some(found.timestamp()),
+                Err(CronError::TimeSearchLimitExceeded) => from = from.checked_add(step).ok()?,
+                Err(_) => return None,
+            }
+        }
+        None
     }
 
     /// The time that is due for a process that runs since `started_at` and has enqueued everything up

@@ -89,7 +89,9 @@ fn times_follow_the_clock_of_their_zone() {
         let entry = CronEntry::new(kind(), expression, zone).unwrap();
         let mut after = at(after);
         for expected in times {
-            let next = entry.next(after).unwrap();
+            let next = entry
+                .next(after)
+                .unwrap_or_else(|| panic!("{expression} {zone} {after}"));
             assert_eq!(next, at(expected), "{expression} {zone}");
             // Seen from behind it is the latest one, until the next.
             for later in [Duration::ZERO, Duration::from_secs(59)] {
