@@ -11,11 +11,18 @@ const ANSWERS_MIN: u64 = 4;
 /// How many answers [`Mastery::Mastered`] takes.
 const ANSWERS_TO_MASTER: u64 = 10;
 
+/// After how many days without an answer there half of what lies above the average student no longer
+/// counts: half a year, after which a course is mostly forgotten unless it was used.
+const FADING_DAYS: f64 = 180.0;
+
+const DAY_MS: f64 = 86_400_000.0;
+
 /// How well a user masters a specialty or topic.
 ///
 /// The level is read from the chance of a right answer at a case of usual difficulty, taken one
-/// deviation below the estimate: so it rises with right answers, falls with wrong ones, and falls while
-/// nothing is answered, since less and less is known.
+/// deviation below the estimate: so it rises with right answers, and falls with wrong ones. It falls
+/// while nothing is answered there, too: less and less is known for sure, and after 180 days half of
+/// what lies above the average student no longer counts.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -52,7 +59,13 @@ impl Mastery {
             return Self::Attempted;
         }
         let ability = model.ability(user, specialty, topic, now);
-        let chance = model.usual_chance(ability.mean - ability.deviation());
+        let days = now.as_millisecond().saturating_sub(area.last_at_ms).max(0) as f64 / DAY_MS;
+        let kept = if ability.mean > 0.0 {
+            ability.mean / (1.0 + days / FADING_DAYS)
+        } else {
+            ability.mean
+        };
+        let chance = model.usual_chance(kept - ability.deviation());
         let can_master = area.answers >= ANSWERS_TO_MASTER && area.last_right;
         match chance {
             0.8.. if can_master => Self::Mastered,

@@ -32,8 +32,8 @@ const HOUR_MS: f64 = 3_600_000.0;
 /// is shared out by variance, and what changes with time becomes less certain meanwhile. The chance is
 /// moderated by the variance of the sum (MacKay, *The evidence framework applied to classification
 /// networks*, 1992). `exposure` is what earlier answers taught: logarithms of how many were right and
-/// wrong (Pavlik, Cen and Koedinger, *Performance factors analysis*, 2009), forgotten by a power of
-/// the time since (Wickelgren, *Single-trace fragility theory*, 1974).
+/// wrong (Pavlik, Cen and Koedinger, *Performance factors analysis*, 2009), forgotten along a
+/// hyperbola (Wickelgren, *Single-trace fragility theory of memory dynamics*, 1974).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "built with struct update syntax")]
 pub struct AbilityModel {
@@ -56,45 +56,39 @@ pub struct AbilityModel {
     pub difficulty_mean: f64,
     /// The variance of difficulties.
     pub difficulty_variance: f64,
-    /// By how much a difficulty becomes less certain with each answer.
-    pub difficulty_drift: f64,
     /// The discrimination of a case that was not calibrated.
     pub discrimination: f64,
     /// The variance of a familiarity before the first answer.
     pub familiarity_variance: f64,
-    /// The variance of a familiarity before each later answer: what was known then may be forgotten
-    /// now, and the other way round.
+    /// The variance of a familiarity before each later answer, however many came before: what was known
+    /// then may be forgotten now, and the other way round.
     pub familiarity_repeat_variance: f64,
     /// What each doubling or so of right answers to a case teaches.
     pub right_teaches: f64,
     /// What each doubling or so of wrong answers to a case, with their feedback, teaches.
     pub wrong_teaches: f64,
-    /// The hours after which forgetting what was taught sets in.
+    /// After how many hours half of what was taught is forgotten.
     pub forgetting_hours: f64,
-    /// The power of forgetting.
-    pub forgetting_power: f64,
 }
 
 impl Default for AbilityModel {
     fn default() -> Self {
         Self {
             general_variance: 1.0,
-            general_drift: 0.0014,
-            area_variance: 0.2,
-            area_drift: 0.002,
+            general_drift: 0.0017,
+            area_variance: 0.3,
+            area_drift: 0.0024,
             daily_drift: 0.035,
-            form_variance: 0.19,
-            form_hours: 0.125,
+            form_variance: 0.12,
+            form_hours: 0.15,
             difficulty_mean: -0.8,
             difficulty_variance: 4.0,
-            difficulty_drift: 0.0002,
             discrimination: 0.8,
-            familiarity_variance: 0.75,
-            familiarity_repeat_variance: 1.5,
-            right_teaches: 0.55,
-            wrong_teaches: 1.5,
+            familiarity_variance: 0.9,
+            familiarity_repeat_variance: 1.8,
+            right_teaches: 0.33,
+            wrong_teaches: 1.1,
             forgetting_hours: 10.0,
-            forgetting_power: 0.75,
         }
     }
 }
@@ -301,7 +295,7 @@ impl AbilityModel {
             general: general.drifted(self.general_drift, self.general_variance),
             offsets: areas(encounter.specialty, encounter.topic).map(area),
             form: user.form.faded(kept, self.form_variance),
-            difficulty: difficulty.drifted(self.difficulty_drift, self.difficulty_variance),
+            difficulty,
             familiarity: match encounter.memory {
                 Some(memory) => Estimate::new(memory.familiarity, self.familiarity_repeat_variance),
                 None => Estimate::new(0.0, self.familiarity_variance),
@@ -335,7 +329,7 @@ impl AbilityModel {
 
     fn exposure(&self, memory: &CaseMemory, at_ms: i64) -> f64 {
         let hours = since(memory.last_at_ms, at_ms) / HOUR_MS;
-        let kept = (1.0 + hours / self.forgetting_hours).powf(-self.forgetting_power);
+        let kept = 1.0 / (1.0 + hours / self.forgetting_hours);
         let wrong = memory.answers.saturating_sub(memory.right);
         let taught = self.right_teaches * f64::from(memory.right).ln_1p()
             + self.wrong_teaches * f64::from(wrong).ln_1p();
