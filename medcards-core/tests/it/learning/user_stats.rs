@@ -121,12 +121,13 @@ fn a_trend_that_nobody_added_to_grows_old() {
 
 #[test]
 fn a_percentile_needs_twenty_answers_and_counts_half_of_the_equals() {
-    // Of ten users the nth has n right answers of twenty; an eleventh has nineteen answers.
+    // Of ten users the nth has n right answers of twenty, and again of the next twenty, on the way to
+    // which the share moves; an eleventh has nineteen answers.
     let of = |n: u32, all: u32| {
-        (0..all).map(move |k| answer(user(n), case(k), usize::from(k >= n), at(NOON)))
+        (0..all).map(move |k| answer(user(n), case(k), usize::from(k % 20 >= n), at(NOON)))
     };
-    let log = (1..=10).flat_map(|n| of(n, 20)).chain(of(11, 19));
-    let folded = fold(UserStatsProjection::new(), &answers(log), &facts(20));
+    let log = (1..=10).flat_map(|n| of(n, 40)).chain(of(11, 19));
+    let folded = fold(UserStatsProjection::new(), &answers(log), &facts(40));
     let percentile = |n: u32| dashboard(&folded, user(n), at(NOON)).percentile;
     assert_eq!(percentile(1), Some(5.0));
     assert_eq!(percentile(7), Some(65.0));
