@@ -5,6 +5,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::ability::{ABILITY_VIEW, AbilityModel, AbilityRow, user_key};
 use super::boards::StoredLeaderboards;
+use super::case_stats::{CASE_STATS, CaseReport, CaseStatsRow};
+use super::habits::{HABITS, HabitsRow, Streak};
 use super::next::{
     CatalogueKeeper, ExamWeights, NextCasePolicy, NextCaseView, NextReason, Pick,
     RECENT_ANSWERS_MAX, Targeted,
@@ -14,8 +16,8 @@ use super::user_stats::{Dashboard, USER_STATS, UserStatsRow};
 use super::{SeenCases, view_name};
 use crate::answer::{Answer, AnswerStore};
 use crate::app::{Medcards, ShownCase};
-use crate::case::CaseFilter;
-use crate::id::UserId;
+use crate::case::{CaseFilter, CaseVersion};
+use crate::id::{CaseId, UserId};
 use crate::leaderboard::Leaderboards;
 use crate::store::{Consistency, LearningStore, PageLimit, Store};
 use crate::view::{Award, ProjectionRow, View, ViewState, ViewStore};
@@ -47,6 +49,8 @@ pub(super) struct Inner {
     catalogue: CatalogueKeeper,
     ability: View<AbilityRow>,
     user_stats: View<UserStatsRow>,
+    case_stats: View<CaseStatsRow>,
+    habits: View<HabitsRow>,
     reviews: View<ReviewRow>,
 }
 
@@ -122,6 +126,8 @@ impl LearningBuilder {
             catalogue: CatalogueKeeper::new(store, ability.clone(), exam),
             ability,
             user_stats: view_of(USER_STATS, &learning),
+            case_stats: view_of(CASE_STATS, &learning),
+            habits: view_of(HABITS, &learning),
             reviews: view_of(REVIEWS, &learning),
             medcards,
             learning,
@@ -220,6 +226,32 @@ impl Learning {
         let query = DueReview::query(user_id, now, limit.min(DUE_REVIEWS_MAX));
         let rows = self.inner.reviews.shelf(&query, consistency).await?;
         Ok(DueReview::read_all(&rows, now))
+    }
+
+    /// How a version of a case does: nothing, for one that nobody has answered.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn case_report(
+        &self,
+        case_id: CaseId,
+        version: CaseVersion,
+        consistency: &Consistency,
+    ) -> Result<CaseReport> {
+        let keys = CaseReport::keys(case_id, version);
+        let rows = self.inner.case_stats.find_all(&keys, consistency).await?;
+        Ok(CaseReport::read(rows.iter().map(|(_, row)| row)))
+    }
+
+    /// The streak of a student by now.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn streak(&self, user_id: UserId, consistency: &Consistency) -> Result<Streak> {
+        let keys = Streak::keys(user_id);
+        let rows = self.inner.habits.find_all(&keys, consistency).await?;
+        let now = self.inner.medcards.now();
+        Ok(Streak::read(rows.iter().map(|(_, row)| row), now))
     }
 
     /// The badges of a student, the first one first.

@@ -212,18 +212,24 @@ impl FedLeaderboards for Fed {
     }
 }
 
-/// The checks of boards in the store, but for one: they answer nothing while they are built for the
-/// first time.
+/// What boards of a view do otherwise: they answer nothing while they are built for the first time, and
+/// those that have not come as far as the old ones do not take their place.
+const APART: [&str; 2] = [
+    "leaderboards::answers_say_what_they_take_into_account",
+    "leaderboards::a_rebuild_is_not_seen_before_it_is_switched_in",
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stored_boards_keep_the_promises_of_all_boards() {
-    let apart = "leaderboards::answers_say_what_they_take_into_account";
     let mut checked = 0;
-    for check in LEADERBOARD_CHECKS.iter().filter(|it| it.name != apart) {
-        let clock = Arc::new(SystemClock::new());
-        (check.run)(Arc::new(Fed::new(clock))).await;
-        checked += 1;
+    for check in LEADERBOARD_CHECKS {
+        if !APART.contains(&check.name) {
+            let clock = Arc::new(SystemClock::new());
+            (check.run)(Arc::new(Fed::new(clock))).await;
+            checked += 1;
+        }
     }
-    assert_eq!(checked + 1, LEADERBOARD_CHECKS.len());
+    assert_eq!(checked + APART.len(), LEADERBOARD_CHECKS.len());
 }
 
 /// Everything that boards say, but for where they stand.
