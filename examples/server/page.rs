@@ -24,6 +24,15 @@ pub(crate) fn router() -> Router {
             }),
         )
         .route(
+            "/page/learn.js",
+            get(|| {
+                file(
+                    "text/javascript; charset=utf-8",
+                    include_str!("page/learn.js"),
+                )
+            }),
+        )
+        .route(
             "/page/style.css",
             get(|| file("text/css; charset=utf-8", include_str!("page/style.css"))),
         )

@@ -132,6 +132,11 @@ async fn a_body_that_is_no_answer_is_a_clear_problem(home: Home) {
         ("/v1/leaderboards/2026-W54".to_owned(), 400),
         ("/v1/leaderboards/week?limit=100000".to_owned(), 400),
         ("/v1/me/leaderboards/%00".to_owned(), 400),
+        ("/v1/me/reviews?limit=0".to_owned(), 400),
+        ("/v1/me/notices?after=nobody-gave-this".to_owned(), 400),
+        ("/v1/me/notices/stream?after=%00".to_owned(), 400),
+        ("/v1/me/live".to_owned(), 426),
+        (format!("{unknown}/figures"), 404),
         (format!("/v1/answers/{}/feedback", uuid_v7()), 404),
     ] {
         let reply = student.get(&path).await;

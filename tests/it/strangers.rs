@@ -224,7 +224,13 @@ async fn only_reviewers_and_admins_judge_what_models_wrote(home: Home) {
         }
     }
     let guest = server.client().guest().await;
-    for path in ["/v1/admin/feedback", &shared] {
+    for path in [
+        "/v1/admin/feedback",
+        "/v1/admin/views",
+        "/v1/admin/jobs",
+        "/v1/admin/cases/alarms",
+        &shared,
+    ] {
         assert_eq!(guest.get(path).await.problem(403), "role_missing");
         let nobody = send(server.client().get(path)).await;
         assert_eq!(nobody.problem(401), "token_missing");
@@ -272,6 +278,12 @@ async fn no_token_that_we_did_not_sign_opens_anything() {
             "/v1/cases",
             "/v1/me/stats",
             "/v1/leaderboards/week",
+            "/v1/me/dashboard",
+            "/v1/me/notices",
+            "/v1/me/notices/stream",
+            "/v1/me/live",
+            "/v1/admin/views",
+            "/v1/admin/jobs/dead",
             "/v1/admin/spend",
             "/v1/admin/feedback",
             &format!("/v1/answers/{answer_id}/chat"),

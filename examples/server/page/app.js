@@ -163,6 +163,9 @@ function draw(shown) {
   timer.start();
   history.replaceState(null, "", `#${shown.id}`);
   suggest([shown]);
+  const because = shown.because ?? "";
+  fill($("because"), because && `${because[0].toUpperCase()}${because.slice(1)}.`);
+  show($("because"), Boolean(because));
   $("chips").replaceChildren(...chips(shown));
   $("vignette").replaceChildren(...(shown.vignette ?? []).flatMap((part) =>
     [part.label && make("dt", "", part.label), make("dd", "", part.text)].filter(Boolean)));
@@ -260,6 +263,8 @@ async function submit() {
     drawOutcome(answered);
     stats();
     if (answered.is_correct) boardSoon();
+    learnSoon();
+    figures(answered, now.shown);
     feedback();
   } catch (error) {
     if (mine !== wish) return;
@@ -323,17 +328,19 @@ async function board() {
       read("/v1/leaderboards/week"),
       read("/v1/me/leaderboards/week?neighbours=0"),
     ]);
-    $("board-top").replaceChildren(...top.standings.map((one) => {
-      const line = make("li", one.is_me ? "me" : "");
-      const name = one.is_me ? `${one.alias} (you)` : one.alias;
-      const points = `${one.points} right`;
-      line.append(make("span", "rank", one.rank), make("span", "", name), make("span", "points", points));
-      return line;
-    }));
+    $("board-top").replaceChildren(...top.standings.map(standing));
     const rank = mine.me ? `You are number ${mine.me.rank} of ${mine.members}.` : "A right answer puts you on the board.";
     fill($("board-mine"), rank);
     show($("board"), mine.members > 0);
   } catch { show($("board"), false); }
+}
+
+function standing(one) {
+  const line = make("li", one.is_me ? "me" : "");
+  const name = one.is_me ? `${one.alias} (you)` : one.alias;
+  const points = `${one.points} right`;
+  line.append(make("span", "rank", one.rank), make("span", "", name), make("span", "points", points));
+  return line;
 }
 
 /** The board follows the log: a moment after the answer it has the point. */
@@ -489,6 +496,7 @@ $("access-form").addEventListener("submit", (event) => {
   const value = $("access-token").value.trim();
   if (!value) return;
   useToken(value, false);
+  live.socket?.close();
   show($("access"), false);
   begin();
 });
@@ -509,6 +517,7 @@ document.addEventListener("visibilitychange", () => { if (document.hidden) timer
 window.addEventListener("offline", () => notice("You are offline. Nothing is lost: it goes on when you are back."));
 window.addEventListener("online", () => {
   notice("");
+  follow();
   if (!now.shown) begin();
   // The same id goes out again, so it counts once whether or not the first try arrived.
   else if (now.pending) submit();
@@ -523,6 +532,8 @@ async function begin() {
   stats();
   board();
   suggestions();
+  await learn();
+  follow();
 }
 
 try {

@@ -83,7 +83,12 @@ impl<'a> Stage<'a> {
     }
 
     async fn start(&mut self) {
-        self.servers = join_all(self.homes.iter().map(|(_, home)| home.launch().start())).await;
+        self.servers = join_all(
+            self.homes
+                .iter()
+                .map(|(_, home)| home.launch().with("MEDCARDS_ROLE", "serve").start()),
+        )
+        .await;
         for (player, server) in self.players.iter_mut().zip(&self.servers) {
             player.asks(server.client());
         }

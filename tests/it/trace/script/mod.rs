@@ -2,6 +2,8 @@
 
 mod coach;
 
+mod learning;
+
 mod review;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,6 +100,7 @@ impl Script {
         author.tour_of_chats();
         author.tour_of_shared_answers();
         author.tour_of_reviews();
+        author.tour_of_learning();
         author.tour_of_sessions();
         author.tour_of_errors();
         author.wander();
