@@ -153,7 +153,7 @@ impl Wired {
             .leaderboards(Arc::clone(&common.boards))
             .build();
         let runner = match config.role.works() {
-            true => Some(run(&medcards, opened.learning())?),
+            true => Some(run(config, &medcards, opened.learning())?),
             false => None,
         };
         let guests = if config.guests.are_served() {
@@ -173,6 +173,7 @@ impl Wired {
             .with_chat_quota(config.chat_limit)
             .with_coach(coach.clone())
             .with_learning(learning)
+            .with_badges(config.badges.clone())
             .with_trusted_proxies(&config.trusted_proxies)
             .with_drain_patience(DRAIN_PATIENCE);
         for source in common.metrics.iter().chain(&ai.metrics) {
@@ -308,14 +309,18 @@ impl Common {
 }
 
 /// Keeps all views, and does all jobs.
-fn run(medcards: &Medcards, learning: Arc<dyn LearningStore>) -> Result<LearningRunner> {
+fn run(
+    config: &Config,
+    medcards: &Medcards,
+    learning: Arc<dyn LearningStore>,
+) -> Result<LearningRunner> {
     LearningRunner::builder(medcards, learning)
         .product_jobs()?
         .view(UserStatsProjection::new())
         .view(CaseStatsProjection::new())
         .view(AbilityProjection::new())
         .view(ReviewsProjection::new())
-        .view(HabitsProjection::new())
+        .view(HabitsProjection::with_rules(config.badges.clone())?)
         .view(BoardsProjection::new())
         .start()
 }

@@ -74,6 +74,7 @@ mod api;
 mod drain;
 mod edge;
 mod exposition;
+mod impatient;
 mod serve;
 mod telemetry;
 

@@ -16,10 +16,14 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::api::Api;
+use crate::impatient::Impatient;
 
 /// How long a connection may be idle, or take to send the head of a request. Load balancers keep
 /// idle connections for 60 seconds, and must be the ones who close them.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How long a client may take nothing of what is written to it: a phone in a tunnel comes back sooner.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long to wait when no connection can be accepted, such as when all file handles are in use.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -149,10 +153,11 @@ impl Connection {
             request.extensions_mut().insert(hold.clone());
             router.clone().oneshot(request)
         });
+        let stream = Impatient::new(self.stream, WRITE_TIMEOUT);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(self.stream), service)
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         tokio::pin!(connection);
         let mut is_draining = false;

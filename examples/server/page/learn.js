@@ -12,11 +12,11 @@ const TOASTS_MAX = 4;
 /** How long to wait before the connection is tried again: doubled each time, and never quite the same. */
 const RECONNECT_MS = 500;
 const RECONNECT_MS_MAX = 30_000;
-/** What is learnt follows an answer within a moment: looked for soon, and once more. */
-const LEARN_AFTER_MS = [1_200, 4_000];
+/** What is learnt follows an answer within a moment. Looking once leaves room in the quota of calls. */
+const LEARN_AFTER_MS = 1_500;
 
 /** What was shown last: badges by name, for the words of toasts. */
-const learnt = { titles: new Map(), timers: [], off: false };
+const learnt = { titles: new Map(), timer: null, off: false };
 
 // --- Reading -------------------------------------------------------------------------------------
 
@@ -41,8 +41,8 @@ async function learn() {
 }
 
 function learnSoon() {
-  learnt.timers.forEach(clearTimeout);
-  learnt.timers = LEARN_AFTER_MS.map((ms) => setTimeout(learn, ms));
+  clearTimeout(learnt.timer);
+  learnt.timer = setTimeout(learn, LEARN_AFTER_MS);
 }
 
 const percent = (part, whole) => (whole ? Math.round((100 * part) / whole) : 0);
@@ -173,7 +173,7 @@ async function cohort() {
 /** How others answered the case that was just answered. */
 async function figures(answered, shown) {
   if (learnt.off) return;
-  await sleep(LEARN_AFTER_MS[0]);
+  await sleep(LEARN_AFTER_MS);
   try {
     const path = `/v1/cases/${encodeURIComponent(shown.id)}/figures${query({ version: shown.version, answer: answered.id })}`;
     const { options, band } = await read(path);

@@ -1,5 +1,6 @@
 //! The settings of the example server: flags over environment over file over default.
 
+mod badges;
 mod settings;
 mod store;
 mod value;
@@ -15,10 +16,12 @@ use std::path::{Path, PathBuf};
 
 use medcards::caches::RedisConfig;
 use medcards::http::HttpConfig;
+use medcards::learning::habits::BadgeRule;
 use medcards::limit::Quota;
 use medcards::spend::{MicroDollars, Price, SpendBudget};
 use medcards::{Error, ErrorKind, Result};
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
 
 /// The most that models may cost in a day unless told otherwise: five dollars are some thousand
 /// feedbacks of a small model, and an accident that one can live with.
@@ -37,6 +40,8 @@ const FILE_LEN_MAX: u64 = 64 * 1024;
 pub struct Config {
     /// What this process does.
     pub role: Role,
+    /// By which rules badges are awarded.
+    pub badges: Vec<BadgeRule>,
     /// Where to listen.
     pub listen: SocketAddr,
     /// The folder of the store and the secret.
@@ -139,7 +144,9 @@ impl Config {
     pub fn read(given: Settings) -> Result<Self> {
         let given = given.without_empty();
         let settings = match &given.config {
-            Some(path) => given.clone().or(read_file(path)?.without_empty()),
+            Some(path) => given
+                .clone()
+                .or(read_toml::<Settings>(path)?.without_empty()),
             None => given,
         };
         Self::check(settings)
@@ -169,6 +176,7 @@ impl Config {
             limit(name, text.as_deref(), rate_limit.map(|_| default))
         };
         Ok(Self {
+            badges: badges::badges(settings.badges.as_deref())?,
             role: value::role(settings.role.as_deref())?,
             store: StoreSettings::read(&settings, &data)?,
             data,
@@ -217,7 +225,7 @@ fn wrong(name: &str, what: impl fmt::Display) -> Error {
     )
 }
 
-fn read_file(path: &Path) -> Result<Settings> {
+fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let failed = |context: String| Error::new(ErrorKind::Invalid, "read settings", context);
     let unreadable =
         |source| failed(format!("{} cannot be read", path.display())).with_source(source);

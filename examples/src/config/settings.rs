@@ -25,6 +25,11 @@ pub struct Settings {
     #[arg(long, env = "MEDCARDS_ROLE", value_name = "ROLE")]
     pub role: Option<String>,
 
+    /// A TOML file with the rules of badges: a table [[badge]] for each, with name, title, of and
+    /// at_least, such as of = "answers" [default: those that come with the library]
+    #[arg(long, env = "MEDCARDS_BADGES", value_name = "FILE")]
+    pub badges: Option<PathBuf>,
+
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, env = "MEDCARDS_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
@@ -207,6 +212,7 @@ impl Settings {
             config: self.config,
             data: self.data.or(file.data),
             role: self.role.or(file.role),
+            badges: self.badges.or(file.badges),
             listen: self.listen.or(file.listen),
             store: self.store.or(file.store),
             replicas: self.replicas.or(file.replicas),
@@ -251,6 +257,7 @@ impl Settings {
             config: path(self.config),
             data: path(self.data),
             role: text(self.role),
+            badges: path(self.badges),
             listen: text(self.listen),
             store: secret(self.store),
             replicas: secret(self.replicas),

@@ -2,7 +2,9 @@ use std::io::Write;
 
 use clap::Parser;
 use medcards::spend::{MicroDollars, SpendBudget};
-use medcards_examples::config::{Ai, Config, Guests, LogFormat, Settings, StoreSettings, read_ttl};
+use medcards_examples::config::{
+    Ai, Config, Guests, LogFormat, Role, Settings, StoreSettings, read_ttl,
+};
 use secrecy::ExposeSecret;
 
 /// The variables of the environment that clap reads must not decide a test.
@@ -410,6 +412,43 @@ fn answers_are_reused_only_where_somebody_says_so() {
         &["MEDCARDS_SEMANTIC_REUSE", "on or off"],
         "",
     );
+}
+
+#[test]
+fn a_process_serves_and_works_unless_told_otherwise() {
+    for (flags, role) in [
+        (&[][..], Role::All),
+        (&["--role", "all"], Role::All),
+        (&["--role", "serve"], Role::Serve),
+        (&["--role", "work"], Role::Work),
+    ] {
+        assert_eq!(read(flags).unwrap().role, role);
+    }
+    check_refused(&["--role", "play"], &["MEDCARDS_ROLE is `play`"], "");
+}
+
+#[test]
+fn badges_are_awarded_by_the_rules_of_a_file() {
+    assert!(read(&[]).unwrap().badges.len() > 1);
+    let rule = |name: &str, of: &str, at_least: u32| {
+        let file = file(&format!(
+            "[[badge]]\nname = \"{name}\"\ntitle = \"T\"\nof = \"{of}\"\nat_least = {at_least}"
+        ));
+        let path = file.path().to_str().unwrap().to_owned();
+        (file, path)
+    };
+    let (_file, path) = rule("ten", "answers", 10);
+    let badges = read(&["--badges", &path]).unwrap().badges;
+    assert_eq!((badges.len(), badges[0].at_least), (1, 10));
+    for (name, of, at_least, word) in [
+        ("ten", "luck", 10, "`luck`"),
+        ("ten", "answers", 0, "MEDCARDS_BADGES"),
+        ("Ten!", "answers", 10, "MEDCARDS_BADGES"),
+    ] {
+        let (_file, path) = rule(name, of, at_least);
+        check_refused(&["--badges", &path], &[word], "");
+    }
+    check_refused(&["--badges", "/nowhere.toml"], &["/nowhere.toml"], "");
 }
 
 #[test]
