@@ -162,3 +162,101 @@ impl Floors {
         self.by_kind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn kind() -> JobKind {
+        JobKind::named("work")
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    /// A claim that takes so long and finds this.
+    fn claim(floors: &Floors, took: Duration, found: Found, is_full: bool) -> Below {
+        let kinds = [kind()];
+        let mut reading = floors.begin(&kinds);
+        reading.began = reading.began.checked_sub(took).unwrap();
+        let found = HashMap::from([(kind(), found)]);
+        floors.learn(&kinds, &reading, &found, at(1_000), 0, is_full);
+        reading.below[0]
+    }
+
+    fn nothing() -> Found {
+        Found::default()
+    }
+
+    fn first(free: i64) -> Found {
+        Found {
+            free: Some(at(free)),
+            ordered: None,
+        }
+    }
+
+    #[test]
+    fn while_a_claim_of_everything_is_cheap_each_claim_is_one() {
+        let floors = Floors::default();
+        for _ in 0..5 {
+            assert_eq!(
+                claim(&floors, Duration::ZERO, first(900), true),
+                Below::default()
+            );
+        }
+        assert_eq!(floors.below(&[kind()]), [Below::default()]);
+    }
+
+    #[test]
+    fn after_one_that_was_not_claims_begin_where_the_last_one_found_something() {
+        let floors = Floors::default();
+        claim(&floors, SECOND / 20, first(900), true);
+        assert_eq!(
+            claim(&floors, Duration::ZERO, first(950), true).free,
+            Some(at(900))
+        );
+        assert_eq!(
+            claim(&floors, Duration::ZERO, nothing(), true).free,
+            Some(at(950))
+        );
+        let below = claim(&floors, Duration::ZERO, nothing(), false).free;
+        assert_eq!(
+            below,
+            Some(at(950)),
+            "one without room says nothing of other kinds"
+        );
+        let below = claim(&floors, Duration::ZERO, nothing(), false).free;
+        assert_eq!(
+            below,
+            Some(at(1_000) - SLACK),
+            "a little behind the present"
+        );
+    }
+
+    #[test]
+    fn what_was_not_cheap_is_done_again_after_a_while() {
+        let floors = Floors::default();
+        claim(&floors, 2 * SECOND, nothing(), false);
+        assert_eq!(
+            claim(&floors, Duration::ZERO, nothing(), false),
+            Below::default()
+        );
+    }
+
+    #[test]
+    fn what_this_process_enqueues_is_never_below() {
+        let floors = Floors::default();
+        claim(&floors, SECOND / 20, nothing(), false);
+        floors.lower(&kind(), at(5));
+        assert_eq!(floors.below(&[kind()])[0].free, Some(at(5)));
+        // Also if it comes while a claim is under way that has not seen it.
+        let kinds = [kind()];
+        let reading = floors.begin(&kinds);
+        floors.lower(&kind(), at(3));
+        floors.learn(&kinds, &reading, &HashMap::new(), at(1_000), 0, false);
+        assert_eq!(floors.below(&kinds)[0].free, Some(at(3)));
+    }
+}

@@ -13,12 +13,18 @@ mod conformance;
 mod chats;
 /// Migrations: from empty, twice, by many at once, beside a newer program.
 mod format;
+/// Hints from process to process.
+mod hints;
+/// Jobs of two processes, and in transactions of the embedder.
+mod jobs;
 /// Who may come in: password, certificate, addresses.
 mod login;
 /// The spend ledger: what older programs left, what is forgotten, who waits for whom.
 mod money;
 /// Months: made ahead, made on demand, retired, pruned.
 mod months;
+/// What students are told, in the order of commits.
+mod notices;
 /// Buckets that are another shard's.
 mod ownership;
 /// How the server finds what the hot statements ask for.
@@ -38,5 +44,7 @@ mod crashes;
 mod links;
 /// What a pooler in transaction mode must not see.
 mod pooler;
+/// The queue of jobs beside a transaction that somebody forgot.
+mod pressure;
 /// Reads from replicas that lag, stop or are promoted.
 mod replicas;
