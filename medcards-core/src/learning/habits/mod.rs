@@ -13,7 +13,8 @@
 //! - Badges are awarded when the facts reach what their rule asks for, and stay. One that a later declared
 //!   outage brings about is awarded with the next answer on a new day.
 //!
-//! Zones are read from the database of the machine, or from the one in the program where there is none.
+//! Zones are read from the database of the machine. Without one (Debian's package `tzdata`) all days are those
+//! of UTC.
 
 mod badge;
 mod calendar;

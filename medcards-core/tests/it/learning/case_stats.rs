@@ -191,6 +191,28 @@ fn the_discrimination_is_the_correlation_as_a_textbook_computes_it() {
 }
 
 #[test]
+fn a_hard_case_with_a_popular_wrong_option_is_not_alarmed() {
+    let mut made = exam(40, &BTreeSet::new());
+    let mut right: HashMap<UserId, usize> = HashMap::new();
+    for it in &made {
+        *right.entry(it.user_id).or_default() += usize::from(it.is_correct);
+    }
+    let mut sorted: Vec<_> = right.values().copied().collect();
+    sorted.sort_unstable();
+    // The best quarter knows it, and all others choose the same wrong option.
+    let best = sorted[150];
+    for it in made.iter_mut().filter(|it| it.case_id == case(20)) {
+        let chosen = if right[&it.user_id] > best { 0 } else { 2 };
+        *it = answer(it.user_id, it.case_id, chosen, at(NOON));
+    }
+    let folded = fold(CaseStatsProjection::new(), &answers(made), &facts(40));
+    let seen = report(&folded, 20);
+    assert!(seen.chosen[2] > 2 * seen.chosen[0], "{seen:?}");
+    assert!(seen.discrimination.unwrap() > 0.3, "{seen:?}");
+    assert_eq!(alarmed(&folded), []);
+}
+
+#[test]
 fn nothing_is_alarmed_by_few_answers() {
     let enough = ALARM_ANSWERS_MIN as u32;
     for (students, alarms) in [(enough - 1, 0), (enough, 1)] {
