@@ -107,13 +107,15 @@ WHERE edition = (SELECT number FROM view_editions WHERE number = $1 AND NOT is_g
 ORDER BY view_set_aside.transaction_id DESC, view_set_aside.sequence DESC
 LIMIT $2";
 
-/// Of an edition that is gone nobody writes a row any more.
+/// Of an edition that is gone nobody writes a row any more. The order is that of the primary key, so
+/// that no other rows are read, of which there may be many.
 const SWEEP_ROWS_SQL: &str = "
 DELETE FROM view_rows WHERE (edition, owner, item) IN (
     SELECT edition, owner, item
     FROM (SELECT number FROM view_editions WHERE is_gone) AS gone
     CROSS JOIN LATERAL (
-        SELECT edition, owner, item FROM view_rows WHERE edition = gone.number LIMIT $1
+        SELECT edition, owner, item FROM view_rows WHERE edition = gone.number
+        ORDER BY owner, item LIMIT $1
     ) AS left_over
     LIMIT $1
 )
@@ -123,7 +125,9 @@ RETURNING 1";
 const FORGET_GONE_SQL: &str = "
 WITH gone AS (
     DELETE FROM view_editions
-    WHERE is_gone AND NOT EXISTS (SELECT FROM view_rows WHERE edition = number)
+    WHERE is_gone AND (
+        SELECT owner FROM view_rows WHERE edition = number ORDER BY owner, item LIMIT 1
+    ) IS NULL
     RETURNING number
 )
 DELETE FROM view_set_aside WHERE edition IN (SELECT number FROM gone)";

@@ -6,10 +6,16 @@ use medcards_core::case::{CaseFilter, CaseQuery, CaseStore, CaseVersion};
 use medcards_core::chat::{ChatStore, ChatTurn, SharedAnswer, SharedAnswers};
 use medcards_core::event::{EventLog, LogPosition};
 use medcards_core::feedback::{KeyPosition, PrecomputedStore};
+use medcards_core::job::{ClaimedJob, Effects, JobKind, JobOutcome, JobQueue, NewJob, Settlement};
+use medcards_core::notice::NoticeStore;
 use medcards_core::session::{SLIDE_STEP, Session, SessionKey, SessionStore};
 use medcards_core::store::{Consistency, PageLimit};
 use medcards_core::testing::{SAMPLE_START, sample_content, sample_feedback, sample_key};
 use medcards_core::user::{Locale, User, UserKind, UserStore};
+use medcards_core::view::{
+    Committed, EditionNumber, EditionOf, Item, NewAward, Placement, RowKey, RowWrite, Runner,
+    ShelfQuery, StoredRow, ViewCommit, ViewName, ViewStore,
+};
 use medcards_core::{AnswerId, CaseId, SharedAnswerId, Timestamp, TurnId};
 use medcards_store_pg::PgStore;
 use medcards_tests::pg::{Cluster, Installed};
@@ -59,6 +65,19 @@ INSERT INTO chat_summaries (user_id, answer_id, bucket, through, text)
 SELECT md5('u' || n % 900)::uuid, md5('a' || n)::uuid, n % 900, md5('q' || n)::uuid, 't' FROM generate_series(0, 4000) AS n;
 INSERT INTO shared_answers (id, case_id, case_version, locale, question, answer, reviewer, reviewed_at)
 SELECT md5('s' || n)::uuid, md5('c' || n % 500)::uuid, 1, 'en', 'q', 'a', md5('u1')::uuid, now() FROM generate_series(0, 5000) AS n;
+INSERT INTO view_rows (edition, owner, place, item, bytes)
+SELECT 1, md5('o' || n % 300)::uuid, CASE WHEN n % 3 > 0 THEN n END, decode(md5('i' || n), 'hex'), '\x01' FROM generate_series(0, 30000) AS n;
+INSERT INTO jobs (id, run_at, enqueued_at, attempt, user_id, bucket, is_ordered, kind, payload)
+SELECT md5('j' || n)::uuid, timestamptz '2026-01-15' + n * interval '1 second', timestamptz '2026-01-15', 0, md5('u' || n % 900)::uuid,
+       n % 900, n % 4 = 0, 'kind-' || n % 20, '{}' FROM generate_series(0, 20000) AS n;
+INSERT INTO dead_jobs (id, enqueued_at, died_at, attempts, is_ordered, kind, payload, reason)
+SELECT md5('d' || n)::uuid, now(), now(), 1, false, 'kind-1', '{}', 'r' FROM generate_series(0, 5000) AS n;
+INSERT INTO job_keys (job_id, kept_until, kind, key)
+SELECT md5('d' || n)::uuid, timestamptz '2026-01-15' + n * interval '1 hour', 'kind-' || n % 20, 'key ' || n FROM generate_series(0, 10000) AS n;
+INSERT INTO notices (user_id, at, bucket, body)
+SELECT md5('u' || n % 900)::uuid, timestamptz '2026-01-15' + n * interval '1 second', n % 900, '{"kind": "streak", "days": 1}' FROM generate_series(0, 20000) AS n;
+INSERT INTO awards (user_id, awarded_at, bucket, badge)
+SELECT md5('u' || n % 900)::uuid, now(), n % 900, 'badge ' || n / 900 FROM generate_series(0, 9000) AS n;
 VACUUM ANALYZE;"#;
 
 /// The plans that the server has logged, by the statement they are of; of each the last.
@@ -152,6 +171,112 @@ async fn chat(store: &PgStore, call: usize) {
     store.remove_shared_answer(shared.id).await.unwrap();
 }
 
+/// What is learnt from the log and done about it, of one edition.
+async fn learn(store: &PgStore, edition: EditionNumber, call: usize) {
+    let strong = Consistency::Strong;
+    let owner = uuid::Uuid::from_u128(7);
+    let row = |n: usize| StoredRow {
+        key: RowKey::new(owner, Item::of(&uuid::Uuid::from_u128(n as u128))),
+        place: Some(n as i64),
+        bytes: vec![1],
+    };
+    let position = |sequence: usize| LogPosition {
+        transaction: 0,
+        sequence: sequence as u64,
+    };
+    let commit = ViewCommit {
+        view: view(),
+        edition,
+        runner: runner(),
+        from: position(call),
+        to: position(call + 1),
+        rows: vec![
+            RowWrite::Put(row(call)),
+            RowWrite::Remove(row(call + 100).key),
+        ],
+        announced: Vec::new(),
+        awards: vec![NewAward {
+            user_id: user(1),
+            badge: format!("badge {call}"),
+            at: SAMPLE_START,
+            job: None,
+        }],
+        set_aside: Vec::new(),
+    };
+    assert_eq!(store.commit(commit).await.unwrap(), Committed::Done);
+    let of = EditionOf::Number(edition);
+    let keys = [row(call).key, row(call + 100).key];
+    let found = store.find_rows(&of, &keys, &strong).await;
+    assert_eq!(found.unwrap(), [row(call)]);
+    let after = Some(Item::NONE);
+    store
+        .list_rows(&of, owner, after, 10, &strong)
+        .await
+        .unwrap();
+    for order in [Placement::Ascending, Placement::Descending] {
+        let query = ShelfQuery {
+            order,
+            after: Some((call as i64, Item::NONE)),
+            ..ShelfQuery::new(owner, 10)
+        };
+        store.list_shelf(&of, &query, &strong).await.unwrap();
+    }
+    store.list_awards(user(1), &strong).await.unwrap();
+    store.count_events(LogPosition::START).await.unwrap();
+    store.sweep_rows(10).await.unwrap();
+
+    let kinds = [JobKind::named("kind-1"), JobKind::named("kind-2")];
+    let now = at(100_000);
+    let lease = std::time::Duration::from_secs(60);
+    let plain = NewJob::new(kinds[0].clone(), "{}", now);
+    let keyed = NewJob::new(kinds[0].clone(), "{}", now).once("key 1", lease);
+    store.enqueue(vec![plain], now).await.unwrap();
+    store.enqueue(vec![keyed], now).await.unwrap();
+    let claimed = store.claim(&kinds, 3, now, lease).await.unwrap();
+    assert_eq!(claimed.len(), 3);
+    let claims: Vec<_> = claimed.iter().map(ClaimedJob::claim).collect();
+    assert_eq!(store.heartbeat(&claims, now, lease).await.unwrap(), []);
+    let ends = claimed
+        .iter()
+        .zip(outcomes(now))
+        .map(|(job, outcome)| Settlement {
+            claim: job.claim(),
+            outcome,
+            effects: Effects::default(),
+        });
+    store.settle(ends.collect(), now).await.unwrap();
+    store.next_due(&kinds).await.unwrap();
+    store.list_dead(None, 10).await.unwrap();
+    store.requeue(&[claimed[1].id], now).await.unwrap();
+    store.sweep_keys(at(1), 10).await.unwrap();
+    store.read_notices(LogPosition::START, 10).await.unwrap();
+    store
+        .list_notices(user(1), LogPosition::START, 10)
+        .await
+        .unwrap();
+    store.last_notice().await.unwrap();
+    store.sweep_notices(at(1), 10).await.unwrap();
+}
+
+fn outcomes(now: Timestamp) -> [JobOutcome; 3] {
+    let reason = "a test".to_owned();
+    [
+        JobOutcome::Done,
+        JobOutcome::Dead {
+            reason: reason.clone(),
+        },
+        JobOutcome::Retry { at: now, reason },
+    ]
+}
+
+fn view() -> ViewName {
+    ViewName::new("user-stats").expect("a name that exists")
+}
+
+fn runner() -> Runner {
+    Runner::new(uuid::Uuid::from_u128(1))
+}
+
 #[tokio::test]
 async fn hot_statements_are_answered_by_their_indexes() {
     let Some(installed) = Installed::find(MAJOR) else {
@@ -191,6 +316,15 @@ async fn hot_statements_are_answered_by_their_indexes() {
     for table in cluster.psql("postgres", others).lines() {
         cluster.psql("postgres", &format!("DROP TABLE {table}"));
     }
+    let begun = store.begin_edition(&view(), 1, 0, SAMPLE_START).await;
+    let edition = begun.unwrap().next.unwrap().number;
+    let lease = std::time::Duration::from_secs(60);
+    assert!(
+        store
+            .take_lead(&view(), runner(), SAMPLE_START, lease)
+            .await
+            .unwrap()
+    );
     cluster.psql("postgres", FILL);
     let before = cluster.log().len();
 
@@ -229,6 +363,7 @@ async fn hot_statements_are_answered_by_their_indexes() {
         store.revoke_session(student, &begun.key).await.unwrap();
         store.revoke_sessions(student).await.unwrap();
         chat(&store, call).await;
+        learn(&store, edition, call).await;
         store.find_feedback(&sample_key(1)).await.unwrap();
         store.list_keys(KeyPosition(4_000), 100).await.unwrap();
         let state = medcards_core::feedback::ReviewState::Unreviewed;
@@ -273,6 +408,12 @@ async fn hot_statements_are_answered_by_their_indexes() {
         "chat_summaries",
         "shared_answers",
         "user_stats",
+        "view_rows",
+        "jobs",
+        "dead_jobs",
+        "job_keys",
+        "notices",
+        "awards",
     ] {
         let scan = format!("Seq Scan on {table}");
         assert!(!kept.contains(&scan), "{scan}: {kept}");
