@@ -6,6 +6,12 @@
 //!
 //! Any number of processes may do the same work on the same stores: an event counts once, a job is
 //! done at least once with its effects written once, and a time of cron enqueues one job.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `webhook` | [`webhook`](https://docs.rs/medcards-jobs): tells another server of badges and regraded answers |
 
 mod backoff;
 mod stores;
@@ -14,6 +20,9 @@ pub mod cron;
 pub mod learning;
 pub mod view;
 pub mod worker;
+
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 pub use backoff::Backoff;
 pub use stores::Stores;

@@ -73,6 +73,15 @@ pub struct JobContext {
 }
 
 impl JobContext {
+    /// That of a run that is never cancelled, such as of a handler in a test.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            cancelled: CancellationToken::new(),
+        }
+    }
+
     /// The time of day.
     #[must_use]
     pub fn now(&self) -> Timestamp {

@@ -9,5 +9,8 @@ mod cron;
 mod learning;
 // Views against what their log says.
 mod views;
+// Messages to another server.
+#[cfg(feature = "webhook")]
+mod webhook;
 // Jobs and their ends.
 mod workers;
