@@ -10,6 +10,7 @@ use medcards_core::learning::reviews::ReviewsProjection;
 use medcards_core::learning::user_stats::UserStatsProjection;
 use medcards_core::view::Projection;
 
+use super::runner::Inner;
 use super::{LearningRunner, NotifyRegraded, Recalibrate, Sweep, TellRegraded};
 use crate::Stores;
 use crate::cron::{Cron, CronEntry};
@@ -28,6 +29,8 @@ pub struct LearningRunnerBuilder {
     cron: Vec<CronEntry>,
     with_views: bool,
     with_workers: bool,
+    #[cfg(feature = "webhook")]
+    has_webhook: bool,
 }
 
 impl LearningRunnerBuilder {
@@ -40,6 +43,8 @@ impl LearningRunnerBuilder {
             cron: Vec::new(),
             with_views: true,
             with_workers: true,
+            #[cfg(feature = "webhook")]
+            has_webhook: false,
         }
     }
 
@@ -95,6 +100,14 @@ impl LearningRunnerBuilder {
         self
     }
 
+    /// Tells another server of badges and regraded answers.
+    #[cfg(feature = "webhook")]
+    #[must_use]
+    pub fn webhook(mut self, webhook: crate::webhook::Webhook) -> Self {
+        self.has_webhook = true;
+        self.handler(Arc::new(webhook))
+    }
+
     /// How views are kept. Default: [`ViewRunnerConfig::default`].
     #[must_use]
     pub fn view_config(mut self, config: ViewRunnerConfig) -> Self {
@@ -145,7 +158,17 @@ impl LearningRunnerBuilder {
             let start = |start: StartView| start(&stores, self.view_config, Arc::clone(&cases));
             views = self.views.into_iter().map(start).collect();
         }
-        Ok(LearningRunner::new(stores, views, workers, cron))
+        #[cfg(feature = "webhook")]
+        let forwarder = (self.with_workers && self.has_webhook)
+            .then(|| crate::webhook::NoticeForwarder::start(stores.clone()));
+        Ok(LearningRunner::new(Inner {
+            stores,
+            views,
+            workers,
+            cron,
+            #[cfg(feature = "webhook")]
+            forwarder,
+        }))
     }
 }
 

@@ -26,11 +26,13 @@ pub struct LearningRunner {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    stores: Stores,
-    views: Vec<ViewRunner>,
-    workers: Option<Workers>,
-    cron: Option<Cron>,
+pub(super) struct Inner {
+    pub(super) stores: Stores,
+    pub(super) views: Vec<ViewRunner>,
+    pub(super) workers: Option<Workers>,
+    pub(super) cron: Option<Cron>,
+    #[cfg(feature = "webhook")]
+    pub(super) forwarder: Option<crate::webhook::NoticeForwarder>,
 }
 
 impl LearningRunner {
@@ -42,19 +44,9 @@ impl LearningRunner {
         LearningRunnerBuilder::new(Stores::of(medcards, learning))
     }
 
-    pub(super) fn new(
-        stores: Stores,
-        views: Vec<ViewRunner>,
-        workers: Option<Workers>,
-        cron: Option<Cron>,
-    ) -> Self {
+    pub(super) fn new(inner: Inner) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                stores,
-                views,
-                workers,
-                cron,
-            }),
+            inner: Arc::new(inner),
         }
     }
 
@@ -111,6 +103,10 @@ impl LearningRunner {
     /// A dropped future leaves it stopping.
     pub async fn stop(&self, patience: Duration) {
         let inner = &self.inner;
+        #[cfg(feature = "webhook")]
+        if let Some(forwarder) = &inner.forwarder {
+            forwarder.stop().await;
+        }
         let cron = OptionFuture::from(inner.cron.as_ref().map(Cron::stop));
         let workers = OptionFuture::from(inner.workers.as_ref().map(|it| it.stop(patience)));
         let views = join_all(inner.views.iter().map(ViewRunner::stop));
