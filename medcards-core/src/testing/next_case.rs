@@ -60,7 +60,7 @@ pub async fn measure_next_case<S: Store + LearningStore>(
     clock: Arc<ManualClock>,
     load: NextCaseLoad,
 ) -> Result<NextCaseSpeed> {
-    let cases = publish(&*store, load.cases, &*clock).await?;
+    let cases = publish(&*store, load.cases, &clock).await?;
     let all = (0..load.students).flat_map(|n| (0..load.answers_of_each).map(move |at| (n, at)));
     for n in 0..load.students {
         let user = User::new(sample_user_id(n), UserKind::Guest, clock.now());

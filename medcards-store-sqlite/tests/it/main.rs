@@ -24,6 +24,8 @@ mod learning;
 mod money;
 /// Reading everything, to carry it elsewhere.
 mod moving;
+/// How long it takes to pick the next case.
+mod next_case;
 /// Searches that look like queries.
 mod search;
 /// Sessions that end, and that outlive the process.
