@@ -600,15 +600,15 @@ async fn boards_follow_the_correction_of_a_key() {
     let [one, two, three] = [1, 2, 3].map(sample_user_id);
     assert_eq!(points().await, HashMap::from([(one, 2), (three, 1)]));
 
-    let wrong = [school.cases[0].clone(), school.cases[1].clone()];
+    let wrong = [0, 1].map(|n| Arc::clone(&school.cases[n]));
     let events = store.read_events(LogPosition::START, 10).await.unwrap();
-    let chosen = events.iter().filter_map(|event| match &event.body {
+    let mut chosen = events.iter().filter_map(|event| match &event.body {
         EventBody::AnswerRecorded { answer } if answer.case_id == wrong[1].id => {
             Some(answer.chosen)
         }
         _ => None,
     });
-    let chosen = chosen.last().unwrap();
+    let chosen = chosen.next_back().unwrap();
     for (case, right) in [(&wrong[0], OptionSet::EMPTY), (&wrong[1], chosen)] {
         let mut record = CaseRecord::from(case.content.clone());
         record.stem.push_str(" (mended)");

@@ -69,8 +69,7 @@ impl Fed {
     /// The event that brings a gain.
     fn event(gain: &Gain) -> medcards_core::event::Event {
         let name = gain.specialty.as_ref().map_or("", SpecialtyName::as_str);
-        let is_it = |it: &&str| it.to_lowercase() == name;
-        let specialty = SPECIALTIES.iter().position(|it| is_it(&it));
+        let specialty = SPECIALTIES.iter().position(|it| it.to_lowercase() == name);
         let case_id = case(specialty.map_or(9, |n| n as u32));
         let at = gain.week.begins_at() + Duration::from_hours(1);
         let answer = answer(gain.user_id, case_id, 0, at);
