@@ -125,7 +125,8 @@ fn strength_in_one_specialty_says_less_of_another() {
         let fact = CaseFact::new("Neurology", "Gait", 4, OptionSet::from_iter([0]));
         facts.insert(case(n), CaseVersion::FIRST, fact);
     }
-    let mut given = series(0, 0, &[true; 30]);
+    let most: Vec<_> = (0..30).map(|n| n % 5 != 3).collect();
+    let mut given = series(0, 0, &most);
     given.extend(series(0, 50, &[false; 30]));
     let view = view(&answers(given), &facts);
     let able = |specialty, topic| {
@@ -139,7 +140,7 @@ fn strength_in_one_specialty_says_less_of_another() {
     assert!(unknown.variance > heart.variance);
     let area = user_row(&view, 0).area("cardiology", "rhythm");
     let area = area.expect("it was answered");
-    assert_eq!((area.answers, area.right, area.last_right), (30, 30, true));
+    assert_eq!((area.answers, area.right, area.last_right), (30, 24, true));
     assert_eq!(user_row(&view, 0).areas.len(), 4);
 }
 
