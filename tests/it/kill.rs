@@ -11,7 +11,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::harness::{Home, PATIENCE, Server, Student, on_each_store, send, until, uuid_v7};
+use medcards_tests::learnt::assert_learnt;
+
+use crate::harness::{
+    Home, PATIENCE, Server, Student, is_learnt, on_each_store, send, until, uuid_v7,
+};
 
 on_each_store!(every_acknowledged_answer_outlives_kills_of_the_server_and_none_is_there_twice,);
 
@@ -288,8 +292,13 @@ async fn assert_kept(home: &Home, server: Server, ledgers: &[(Student, Ledger)])
     for (student, ledger) in ledgers {
         assert_listed(&student.at(server.url()), ledger).await;
     }
+    is_learnt(&server).await;
     server.stop().await;
     assert_logged(&*home.store().await, ledgers).await;
+    let learnt = home.with_learning(async |store, views| assert_learnt(store, views).await);
+    let learnt = learnt.await;
+    assert!(learnt.awards > 0, "nobody has a badge: {learnt:?}");
+    println!("every figure is that of the log: {learnt:?}");
 }
 
 /// The server lists every answer of the student once, as it was acknowledged, and no other.

@@ -21,6 +21,8 @@ mod journey;
 mod kill;
 /// What is said to one student, and who else might hear of it.
 mod leaks;
+/// A thousand students who are told of what happens, on servers that come, go and die.
+mod live;
 /// A deployment that moves from SQLite to PostgreSQL, and is killed while it does.
 mod moving;
 /// Servers on a database: several of them, and what they do while it is away.

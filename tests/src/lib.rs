@@ -1,6 +1,7 @@
 //! Real servers and broken networks for the tests of all crates: [`pg`] starts PostgreSQL clusters,
 //! their replicas and PgBouncer, [`redis`] starts Redis alone, under Sentinels and as a cluster,
-//! [`proxy`] breaks what goes over TCP. And [`upstash`], what another rate limiter decides.
+//! [`proxy`] breaks what goes over TCP. [`learnt`]
+//! compares views with their log. And [`upstash`], what another rate limiter decides.
 //!
 //! Everything here panics with clear words where a test cannot go on. Linux only, because it reads
 //! `/proc`. What has to be installed is installed by `./tests/run`.
@@ -11,6 +12,7 @@
     reason = "this is test support: what cannot go on panics"
 )]
 
+pub mod learnt;
 pub mod pg;
 pub mod proxy;
 pub mod redis;

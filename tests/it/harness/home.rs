@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use medcards_core::store::Store;
+use medcards_core::store::{LearningStore, Store};
 use medcards_store_pg::{Keeping, PgConfig, PgStore};
 use medcards_store_sqlite::{SqliteConfig, SqliteStore};
 use medcards_tests::pg::{Bouncer, Cluster, Database, Installed};
@@ -170,6 +170,27 @@ impl Home {
             None => {
                 let store = self.sqlite_store().await;
                 let done = act(&store).await;
+                store.close().await;
+                done
+            }
+        }
+    }
+
+    /// The same with what was learnt of it.
+    pub(crate) async fn with_learning<T>(
+        &self,
+        act: impl AsyncFnOnce(&dyn Store, &dyn LearningStore) -> T,
+    ) -> T {
+        match &self.database {
+            Some(database) => {
+                let store = Self::pg_store(database).await;
+                let done = act(&store, &store).await;
+                store.close().await;
+                done
+            }
+            None => {
+                let store = self.sqlite_store().await;
+                let done = act(&store, &store).await;
                 store.close().await;
                 done
             }

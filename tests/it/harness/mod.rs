@@ -16,7 +16,7 @@ pub(crate) use fleet::{Fleet, SERVERS, figure, measure};
 pub(crate) use home::{Home, on_each_store};
 pub(crate) use model::{CALL_COST, Model, Mood, PIECES};
 pub(crate) use processes::{block_until, processes_in};
-pub(crate) use server::{Launch, Server};
+pub(crate) use server::{Launch, Server, is_learnt};
 pub(crate) use stream::SseReader;
 pub(crate) use token::{Claims, SECRET, admin_token, forge, seconds_from_now};
 

@@ -7,7 +7,11 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 
 use super::client::Client;
-use super::{SECRET, cargo, until};
+use super::{SECRET, admin_token, cargo, until};
+use serde_json::Value;
+
+/// How many views of the log there are.
+const VIEWS: usize = 6;
 
 /// What the server writes before it can be asked.
 const READY: &str = "listening on ";
@@ -174,4 +178,17 @@ fn keep_lines(pipe: impl Read + Send + 'static, output: &Arc<Mutex<String>>) {
             output.push('\n');
         }
     });
+}
+
+/// Waits until the views of the log have counted all of it.
+pub(crate) async fn is_learnt(server: &Server) {
+    let admin = server.client().holder(admin_token());
+    until("the views have counted every event", async || {
+        let views = admin.get("/v1/admin/views").await.expect(200);
+        let views = views["items"].as_array()?.clone();
+        let has_counted =
+            |view: &Value| view["next"].is_null() && view["current"]["behind_events"] == 0;
+        (views.len() == VIEWS && views.iter().all(has_counted)).then_some(())
+    })
+    .await;
 }
