@@ -288,6 +288,25 @@ async fn notices_are_read_page_by_page() {
     assert_eq!((days(&end), cursor(&end)), (vec![], cursor(&second)));
 }
 
+/// The tail has it too by then.
+#[tokio::test]
+async fn what_happens_while_the_missed_is_read_comes_once() {
+    let (world, store) = told(|config| config).await;
+    let plan = &world.plan;
+    plan.hang_next(Operation::ListNotices, 1);
+    let mut events = Events::open(&world, &token_of(&world, ME), None).await;
+    events.expect("began").await;
+    plan.called(Operation::ListNotices, 1).await;
+    tell(&world, &store, [1]).await;
+    // The first read from now on may have begun before.
+    let reads = plan.calls(Operation::ReadNotices) + 2;
+    plan.called(Operation::ReadNotices, reads).await;
+    plan.release();
+    assert_eq!(events.expect("notice").await["days"], 1);
+    tell(&world, &store, [2]).await;
+    assert_eq!(events.expect("notice").await["days"], 2);
+}
+
 /// However often the connection drops, and to whichever process and in whichever way the client
 /// returns.
 #[tokio::test]
@@ -315,7 +334,10 @@ async fn each_notice_comes_once_whenever_connections_drop() {
                     let burst = days.by_ref().take(random.usize(1..30));
                     let notices = burst.flat_map(|days| [(OTHER, days), (ME, days)]);
                     write(&store, now, notices.collect()).await;
-                    tokio::task::yield_now().await;
+                    // Some are written while the client comes back, some while it reads.
+                    for _ in 0..random.usize(0..200) {
+                        tokio::task::yield_now().await;
+                    }
                 }
             }
         });
