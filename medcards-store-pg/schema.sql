@@ -467,6 +467,8 @@ CREATE TABLE jobs (
     bucket       smallint,
     -- Whether it waits for others of its user.
     is_ordered   boolean     NOT NULL,
+    -- From a claim until that attempt ends, so that none ends twice.
+    is_claimed   boolean     NOT NULL,
     kind         text        COLLATE "C" NOT NULL,
     payload      text        NOT NULL,
     CHECK (num_nulls(user_id, bucket) IN (0, 2)),

@@ -180,7 +180,7 @@ COPY awards (user_id, awarded_at, bucket, badge) FROM STDIN WITH (FORMAT binary)
 
 /// They are numbered as they come: in the order in which they were enqueued.
 const COPY_JOBS_SQL: &str = "
-COPY jobs (id, run_at, enqueued_at, attempt, user_id, bucket, is_ordered, kind, payload)
+COPY jobs (id, run_at, enqueued_at, attempt, user_id, bucket, is_ordered, is_claimed, kind, payload)
 FROM STDIN WITH (FORMAT binary)";
 
 const COPY_DEAD_JOBS_SQL: &str = "
@@ -896,9 +896,11 @@ fn copied(rows: &mut CopyRows, row: &Row) {
 }
 
 fn copied_job(rows: &mut CopyRows, job: &JobRow) {
-    rows.row(9).uuid(job.id.as_uuid()).instant(job.run_at);
+    rows.row(10).uuid(job.id.as_uuid()).instant(job.run_at);
     rows.instant(job.enqueued_at).big(job.attempt.into());
     copied_owner(rows, job.user_id, job.order);
+    // Claims end with the move: whoever has one works for the place where the job was.
+    rows.bool(false);
     rows.text(job.kind.as_str()).text(&job.payload);
 }
 

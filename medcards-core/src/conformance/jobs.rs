@@ -422,6 +422,54 @@ pub async fn an_attempt_is_settled_once(store: Arc<dyn WholeStore>) {
     assert_effects(&store, &[0, 1]).await;
 }
 
+/// An attempt that has ended is over also where the job is in the queue again: to be tried again, or
+/// requeued after it had died. Until the next claim nobody has it.
+pub async fn an_attempt_ends_once_though_its_job_goes_on(store: Arc<dyn WholeStore>) {
+    enqueue(&*store, vec![job(0)]).await;
+    let first = claim_one(&*store, 0).await;
+    let unborn = JobClaim {
+        attempt: 0,
+        ..first.claim()
+    };
+    let end = |n, claim, outcome| Settlement {
+        effects: effects(n),
+        ..settlement(claim, outcome)
+    };
+    for (n, claim, outcome, settled) in [
+        (1, unborn, retry(5), Settled::Lost),
+        (2, first.claim(), retry(5), Settled::Done),
+        (3, first.claim(), retry(5), Settled::Lost),
+        (4, first.claim(), JobOutcome::Done, Settled::Lost),
+    ] {
+        let found = settle_with(&*store, end(n, claim, outcome), 1).await;
+        assert_eq!(found, settled, "the settlement {n}");
+    }
+    let lost = store.heartbeat(&[first.claim()], at(2), LEASE).await;
+    assert_eq!(lost.expect(WORKS), [first.claim()]);
+    let work = [work()];
+    let claim = async |seconds| {
+        let claimed = store.claim(&work, 10, at(seconds), LEASE).await;
+        claimed.expect(WORKS).remove(0)
+    };
+    let second = claim(5).await;
+    assert_eq!(second.attempt, 2, "it is due when that was asked for");
+    settle(&*store, &second, dead("it cannot work"), 6).await;
+    assert_eq!(store.requeue(&[second.id], at(7)).await.expect(WORKS), 1);
+    for (n, claim) in [(5, first.claim()), (6, second.claim())] {
+        for outcome in [JobOutcome::Done, dead("it cannot work"), retry(900)] {
+            let late = settle_with(&*store, end(n, claim, outcome), 8).await;
+            assert_eq!(late, Settled::Lost);
+        }
+    }
+    let lost = store.heartbeat(&[second.claim()], at(9), LEASE).await;
+    assert_eq!(lost.expect(WORKS), [second.claim()]);
+    let third = claim(9).await;
+    assert_eq!(third.attempt, 3);
+    let end = end(7, third.claim(), JobOutcome::Done);
+    assert_eq!(settle_with(&*store, end, 10).await, Settled::Done);
+    assert_effects(&store, &[2, 7]).await;
+}
+
 /// Of many who settle the same attempt at once, one counts.
 pub async fn one_of_many_settlements_at_once_counts(store: Arc<dyn WholeStore>) {
     enqueue(&*store, vec![job(0)]).await;

@@ -788,6 +788,7 @@ macro_rules! __job_checks {
                 a_late_attempt_counts_if_no_other_was_made
                 a_lost_attempt_writes_nothing
                 an_attempt_is_settled_once
+                an_attempt_ends_once_though_its_job_goes_on
                 one_of_many_settlements_at_once_counts
                 effects_are_written_with_the_end
                 a_job_of_an_effect_is_like_any_other

@@ -287,7 +287,7 @@ pub struct Settlement {
 pub enum Settled {
     /// It is written, with its effects.
     Done,
-    /// Nothing is written: another attempt was made since, or the job has ended.
+    /// Nothing is written: the attempt had ended, or another was made since.
     Lost,
 }
 

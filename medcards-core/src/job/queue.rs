@@ -50,8 +50,8 @@ pub trait JobQueue: Debug + Display + Send + Sync + 'static {
         lease: Duration,
     ) -> Result<Vec<ClaimedJob>>;
 
-    /// Prolongs claims to a lease from `now`; returns those that are lost because another attempt was
-    /// made since, or the job has ended.
+    /// Prolongs claims to a lease from `now`; returns those that are lost because the attempt has ended,
+    /// or another was made since.
     ///
     /// # Errors
     /// Those of the storage.
@@ -65,8 +65,9 @@ pub trait JobQueue: Debug + Display + Send + Sync + 'static {
     /// Ends attempts, each with its effects in the same transaction, and says whether each counts, in
     /// the same order.
     ///
-    /// One counts if the job is in the queue and was not claimed again since, although its lease may
-    /// have ended. Settling the same again after a failure is [`Settled::Lost`].
+    /// One counts if it has not ended yet and no other was made since, although its lease may have
+    /// ended. Settling the same again after a failure is [`Settled::Lost`], also of a job that is to be
+    /// tried again, or was dead and is back in the queue.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for effects that cannot be written, or more

@@ -33,6 +33,8 @@ struct Job {
     /// When it is due, or the lease of its claim ends.
     run_at: Timestamp,
     attempt: u32,
+    /// From a claim until that attempt ends.
+    is_claimed: bool,
 }
 
 impl Jobs {
@@ -63,6 +65,7 @@ impl Jobs {
             new,
             enqueued_at: now,
             attempt: 0,
+            is_claimed: false,
         };
         self.queue.insert(self.last, job);
         self.enqueued.give();
@@ -120,6 +123,7 @@ impl Jobs {
                 continue;
             };
             job.attempt += 1;
+            job.is_claimed = true;
             job.run_at = later(now, lease);
             claimed.push(ClaimedJob {
                 id: job.new.id,
@@ -135,7 +139,8 @@ impl Jobs {
     }
 
     fn find(&self, claim: JobClaim) -> Option<u64> {
-        let is_it = |job: &Job| job.new.id == claim.id && job.attempt == claim.attempt;
+        let is_it =
+            |job: &Job| job.is_claimed && job.new.id == claim.id && job.attempt == claim.attempt;
         self.queue
             .iter()
             .find_map(|(number, job)| is_it(job).then_some(*number))
@@ -153,6 +158,7 @@ impl Jobs {
             JobOutcome::Retry { at, .. } => {
                 if let Some(job) = self.queue.get_mut(&number) {
                     job.run_at = at;
+                    job.is_claimed = false;
                 }
             }
             JobOutcome::Dead { mut reason } => {
@@ -278,6 +284,7 @@ impl JobQueue for MemoryStore {
         for id in jobs {
             if let Some((mut job, _)) = kept.dead.remove(id) {
                 job.run_at = now;
+                job.is_claimed = false;
                 kept.last += 1;
                 kept.queue.insert(kept.last, job);
                 count += 1;

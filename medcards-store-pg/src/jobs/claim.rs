@@ -75,7 +75,7 @@ WITH free AS (
     SELECT * FROM (SELECT * FROM free UNION ALL SELECT * FROM next) AS due
     ORDER BY run_at, sequence LIMIT $4
 ), claimed AS (
-    UPDATE jobs SET run_at = $6, attempt = attempt + 1
+    UPDATE jobs SET run_at = $6, attempt = attempt + 1, is_claimed = true
     WHERE id = ANY(ARRAY(SELECT id FROM chosen))
     RETURNING id, kind, payload, user_id, enqueued_at, attempt, is_ordered
 )

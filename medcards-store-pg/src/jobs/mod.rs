@@ -46,7 +46,8 @@ const SWEEP: &str = "sweep job keys";
 const HEARTBEAT_SQL: &str = "
 UPDATE jobs SET run_at = $3
 FROM unnest($1::uuid[], $2::bigint[]) AS given (id, attempt)
-WHERE jobs.id = given.id AND jobs.attempt = given.attempt AND jobs.id = ANY($1::uuid[])
+WHERE jobs.id = given.id AND jobs.attempt = given.attempt AND is_claimed
+  AND jobs.id = ANY($1::uuid[])
 RETURNING jobs.id, jobs.attempt";
 
 const NEXT_DUE_SQL: &str = "
@@ -69,13 +70,15 @@ const LIST_DEAD_SQL: &str = "
 SELECT id, kind, payload, user_id, enqueued_at, attempts, died_at, reason, is_ordered
 FROM dead_jobs WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2";
 
+/// They keep their attempts, so that whoever once claimed one is still too late.
 const REQUEUE_SQL: &str = "
 WITH back AS (
     DELETE FROM dead_jobs WHERE id = ANY($1::uuid[])
     RETURNING id, enqueued_at, attempts, user_id, bucket, is_ordered, kind, payload
 )
-INSERT INTO jobs (id, run_at, enqueued_at, attempt, user_id, bucket, is_ordered, kind, payload)
-SELECT id, $2, enqueued_at, attempts, user_id, bucket, is_ordered, kind, payload
+INSERT INTO jobs (id, run_at, enqueued_at, attempt, user_id, bucket, is_ordered, is_claimed, kind,
+                  payload)
+SELECT id, $2, enqueued_at, attempts, user_id, bucket, is_ordered, false, kind, payload
 FROM back JOIN unnest($1::uuid[]) WITH ORDINALITY AS given (id, at) USING (id)
 ORDER BY at
 RETURNING kind";

@@ -13,13 +13,13 @@ use crate::steps::Steps;
 
 /// Locks the jobs, so that none of them is claimed again until what is written is committed.
 const LOCK_SQL: &str = "
-SELECT id, attempt, kind, is_ordered FROM jobs WHERE id = ANY($1::uuid[])
+SELECT id, attempt, kind, is_ordered, is_claimed FROM jobs WHERE id = ANY($1::uuid[])
 ORDER BY id FOR UPDATE";
 
 const END_SQL: &str = "DELETE FROM jobs WHERE id = ANY($1::uuid[])";
 
 const RETRY_SQL: &str = "
-UPDATE jobs SET run_at = given.run_at
+UPDATE jobs SET run_at = given.run_at, is_claimed = false
 FROM unnest($1::uuid[], $2::timestamptz[]) AS given (id, run_at)
 WHERE jobs.id = given.id AND jobs.id = ANY($1::uuid[])";
 
@@ -112,7 +112,7 @@ impl Settlements {
         for (at, settlement) in round.iter().enumerate() {
             let id = *settlement.claim.id.as_uuid();
             let Some(job) = locked.get(&id) else { continue };
-            if job.attempt != settlement.claim.attempt {
+            if !job.is_claimed || job.attempt != settlement.claim.attempt {
                 continue;
             }
             counting.insert(at);
@@ -154,6 +154,7 @@ struct Locked {
     attempt: u32,
     kind: JobKind,
     is_ordered: bool,
+    is_claimed: bool,
 }
 
 fn read_locked(row: &PgRow) -> Option<(Uuid, Locked)> {
@@ -163,6 +164,7 @@ fn read_locked(row: &PgRow) -> Option<(Uuid, Locked)> {
         attempt: columns.number()?,
         kind: JobKind::new(columns.next()?)?,
         is_ordered: columns.next()?,
+        is_claimed: columns.next()?,
     };
     Some((id, locked))
 }

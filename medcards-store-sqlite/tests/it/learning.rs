@@ -223,54 +223,6 @@ async fn sweeping_goes_on_until_it_has_what_was_asked_for() {
     }
 }
 
-/// What was settled stays so: also for who repeats it because the answer was lost on the way.
-#[tokio::test]
-async fn no_attempt_is_settled_twice() {
-    let (store, _folder) = fresh::store().await;
-    let job = NewJob::new(kind(), "", SAMPLE_START);
-    store
-        .enqueue(vec![job.clone()], SAMPLE_START)
-        .await
-        .unwrap();
-    let told = |days| Effects {
-        notices: vec![streak(sample_user_id(1), days)],
-        ..Effects::default()
-    };
-    let reason = || "it was too early".to_owned();
-    let retry = || JobOutcome::Retry {
-        at: later(5),
-        reason: reason(),
-    };
-    let claim = async |seconds| {
-        let claimed = store.claim(&[kind()], 1, later(seconds), LEASE).await;
-        claimed.unwrap()[0].claim()
-    };
-    let first = claim(0).await;
-    let unborn = JobClaim {
-        attempt: 0,
-        ..first
-    };
-    for (claim, outcome, settled) in [
-        (unborn, retry(), Settled::Lost),
-        (first, retry(), Settled::Done),
-        (first, retry(), Settled::Lost),
-        (first, JobOutcome::Done, Settled::Lost),
-    ] {
-        assert_eq!(settle(&store, claim, outcome, told(1)).await, settled);
-    }
-    // Nor does it prolong what it gave back.
-    let lost = store.heartbeat(&[first], later(1), LEASE).await.unwrap();
-    assert_eq!(lost, [first]);
-    let second = claim(5).await;
-    assert_eq!(second.attempt, 2);
-    let dead = || JobOutcome::Dead { reason: reason() };
-    assert_eq!(settle(&store, second, dead(), told(2)).await, Settled::Done);
-    assert_eq!(store.requeue(&[job.id], later(6)).await.unwrap(), 1);
-    assert_eq!(settle(&store, second, dead(), told(2)).await, Settled::Lost);
-    let notices = store.read_notices(LogPosition::START, 10).await.unwrap();
-    assert_eq!(notices.len(), 2);
-}
-
 /// Who waits for events, for jobs and for notices.
 struct Waiting([Hint; 3]);
 

@@ -254,7 +254,9 @@ impl JobQueue for LearningSaboteur {
             "a_lost_attempt_writes_nothing" => {
                 self.inner.append_events(events.concat()).await?;
             }
-            "an_attempt_is_settled_once" | "one_of_many_settlements_at_once_counts" => {
+            "an_attempt_is_settled_once"
+            | "an_attempt_ends_once_though_its_job_goes_on"
+            | "one_of_many_settlements_at_once_counts" => {
                 settled.fill(Settled::Done);
             }
             "settlements_are_answered_in_their_order" => settled.reverse(),
