@@ -17,6 +17,10 @@ use crate::backoff::Trouble;
 /// The name under which the log remembers how far notices are forwarded.
 const READER: &str = "webhook-notices";
 
+/// The name under which it remembers with which notice that began: its place, and one more, so that it
+/// is not the start where there was no notice before.
+const BEGUN: &str = "webhook-begun";
+
 /// How many notices are read at a time: each may be a job to be written.
 const NOTICES_PER_STEP: usize = 500;
 
@@ -31,7 +35,7 @@ const KEY_KEPT_FOR: Duration = Duration::from_hours(7 * 24);
 /// stopped.
 ///
 /// Every process may run one: each notice is forwarded once. The first one ever begins with the notices
-/// that come after it.
+/// that come after it; one that starts later goes on where the others ended.
 ///
 /// Cloning gives a handle on the same task. Dropping every handle stops it.
 #[derive(Clone)]
@@ -105,9 +109,8 @@ impl fmt::Debug for NoticeForwarder {
 async fn forward(stores: Stores, stopping: CancellationToken) {
     let mut hint = stores.learning.noticed();
     let mut trouble = Trouble::default();
-    let mut has_begun = false;
     while !stopping.is_cancelled() {
-        let stepped = step(&stores, &mut has_begun).await;
+        let stepped = step(&stores).await;
         let wait = match stepped {
             Ok(true) => {
                 trouble.is_over();
@@ -132,16 +135,17 @@ async fn forward(stores: Stores, stopping: CancellationToken) {
 }
 
 /// Forwards some notices; says whether there may be more.
-async fn step(stores: &Stores, has_begun: &mut bool) -> Result<bool> {
-    let Some(reader) = ReaderName::new(READER) else {
+async fn step(stores: &Stores) -> Result<bool> {
+    let (Some(reader), Some(begun)) = (ReaderName::new(READER), ReaderName::new(BEGUN)) else {
         return Ok(false);
     };
-    let from = stores.store.find_cursor(&reader).await?;
-    if from == LogPosition::START && !*has_begun {
-        let last = stores.learning.last_notice().await?;
-        move_cursor(stores, &reader, from, last).await?;
-        *has_begun = true;
-        return Ok(true);
+    let mut from = stores.store.find_cursor(&reader).await?;
+    if from == LogPosition::START {
+        let first = begin(stores, &begun).await?;
+        if first != from {
+            move_cursor(stores, &reader, from, first).await?;
+            from = stores.store.find_cursor(&reader).await?;
+        }
     }
     let notices = stores.learning.read_notices(from, NOTICES_PER_STEP).await?;
     let Some(last) = notices.last() else {
@@ -157,6 +161,20 @@ async fn step(stores: &Stores, has_begun: &mut bool) -> Result<bool> {
     }
     move_cursor(stores, &reader, from, last.position).await?;
     Ok(true)
+}
+
+/// After which notice forwarding began: after the last one that there is now, if it did not before.
+async fn begin(stores: &Stores, begun: &ReaderName) -> Result<LogPosition> {
+    let mut mark = stores.store.find_cursor(begun).await?;
+    if mark == LogPosition::START {
+        let last = stores.learning.last_notice().await?;
+        let sequence = last.sequence.saturating_add(1);
+        let marked = LogPosition { sequence, ..last };
+        move_cursor(stores, begun, mark, marked).await?;
+        mark = stores.store.find_cursor(begun).await?;
+    }
+    let sequence = mark.sequence.saturating_sub(1);
+    Ok(LogPosition { sequence, ..mark })
 }
 
 async fn move_cursor(
