@@ -60,6 +60,9 @@ fn text(config: &Config, wired: &Wired) -> String {
         }
     }
     line("learning", learning(config.role).to_owned());
+    if config.webhook.is_some() {
+        line("webhook", webhook(config.role).to_owned());
+    }
     line("guests", guests(config.guests).to_owned());
     line("rate limit", rate_limit(config));
     line("tokens", tokens(config));
@@ -163,6 +166,13 @@ fn learning(role: Role) -> &'static str {
             "on: MEDCARDS_ROLE is serve, so another process must have the role work or all"
         }
         Role::Work => "on: MEDCARDS_ROLE is work, so this process serves nothing else",
+    }
+}
+
+fn webhook(role: Role) -> &'static str {
+    match role {
+        Role::All | Role::Work => "on: another server is told of badges and regraded answers",
+        Role::Serve => "off: MEDCARDS_ROLE is serve, so set it for the process that works",
     }
 }
 

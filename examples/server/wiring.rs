@@ -314,7 +314,11 @@ fn run(
     medcards: &Medcards,
     learning: Arc<dyn LearningStore>,
 ) -> Result<LearningRunner> {
-    LearningRunner::builder(medcards, learning)
+    let mut runner = LearningRunner::builder(medcards, learning);
+    if let Some(settings) = &config.webhook {
+        runner = runner.webhook(settings.webhook()?);
+    }
+    runner
         .product_jobs()?
         .view(UserStatsProjection::new())
         .view(CaseStatsProjection::new())

@@ -14,7 +14,8 @@
 //! | `providers` | `medcards-ai` | `ai` |
 //! | `sqlite` | `medcards-store-sqlite` | `sqlite` |
 //!
-//! The feature `conformance`, off by default, adds the checks that every backend runs.
+//! The feature `conformance`, off by default, adds the checks that every backend runs, and `webhook`,
+//! off too, what tells another server of badges and regraded answers.
 
 #[doc(inline)]
 pub use medcards_core::*;

@@ -4,10 +4,12 @@ mod badges;
 mod settings;
 mod store;
 mod value;
+mod webhook;
 
 pub use settings::Settings;
 pub use store::StoreSettings;
 pub use value::{Guests, LogFormat, Role, read_ttl};
+pub use webhook::WebhookSettings;
 
 use std::fmt;
 use std::fs;
@@ -42,6 +44,8 @@ pub struct Config {
     pub role: Role,
     /// By which rules badges are awarded.
     pub badges: Vec<BadgeRule>,
+    /// Which server is told of badges and regraded answers; `None` if none is.
+    pub webhook: Option<WebhookSettings>,
     /// Where to listen.
     pub listen: SocketAddr,
     /// The folder of the store and the secret.
@@ -178,6 +182,7 @@ impl Config {
         Ok(Self {
             badges: badges::badges(settings.badges.as_deref())?,
             role: value::role(settings.role.as_deref())?,
+            webhook: WebhookSettings::read(&settings)?,
             store: StoreSettings::read(&settings, &data)?,
             data,
             redis: redis(&settings)?,

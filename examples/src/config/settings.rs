@@ -30,6 +30,26 @@ pub struct Settings {
     #[arg(long, env = "MEDCARDS_BADGES", value_name = "FILE")]
     pub badges: Option<PathBuf>,
 
+    /// Where badges and regraded answers are told of as they happen, as Standard Webhooks says. Set it
+    /// in the environment if there is a token in it [default: nowhere]
+    #[arg(
+        long,
+        env = "MEDCARDS_WEBHOOK_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub webhook_url: Option<SecretString>,
+
+    /// What those messages are signed with: whsec_ and 24 to 64 bytes in base64. Set it in the
+    /// environment: other users of this machine can read flags
+    #[arg(
+        long,
+        env = "MEDCARDS_WEBHOOK_SECRET",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    pub webhook_secret: Option<SecretString>,
+
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, env = "MEDCARDS_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
@@ -213,6 +233,8 @@ impl Settings {
             data: self.data.or(file.data),
             role: self.role.or(file.role),
             badges: self.badges.or(file.badges),
+            webhook_url: self.webhook_url.or(file.webhook_url),
+            webhook_secret: self.webhook_secret.or(file.webhook_secret),
             listen: self.listen.or(file.listen),
             store: self.store.or(file.store),
             replicas: self.replicas.or(file.replicas),
@@ -258,6 +280,8 @@ impl Settings {
             data: path(self.data),
             role: text(self.role),
             badges: path(self.badges),
+            webhook_url: secret(self.webhook_url),
+            webhook_secret: secret(self.webhook_secret),
             listen: text(self.listen),
             store: secret(self.store),
             replicas: secret(self.replicas),

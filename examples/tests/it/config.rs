@@ -452,6 +452,28 @@ fn badges_are_awarded_by_the_rules_of_a_file() {
 }
 
 #[test]
+fn a_webhook_has_a_url_and_a_secret_that_are_not_shown() {
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const URL: &str = "https://example.com/hook?token=hush";
+    assert!(read(&[]).unwrap().webhook.is_none());
+    let flags = ["--webhook-url", URL, "--webhook-secret", SECRET];
+    let webhook = read(&flags).unwrap().webhook.unwrap();
+    let shown = format!("{webhook:?}");
+    assert!(!shown.contains("hush") && !shown.contains("Mf"), "{shown}");
+    webhook.webhook().unwrap();
+    for (url, secret, words) in [
+        (URL, "", "MEDCARDS_WEBHOOK_SECRET is not"),
+        ("", SECRET, "MEDCARDS_WEBHOOK_URL is not"),
+        ("ftp://hush/", SECRET, "MEDCARDS_WEBHOOK_URL cannot be used"),
+        ("hush", SECRET, "MEDCARDS_WEBHOOK_URL cannot be used"),
+        (URL, "hush", "whsec_ and 24 to 64 bytes"),
+    ] {
+        let flags = ["--webhook-url", url, "--webhook-secret", secret];
+        check_refused(&flags, &[words], "hush");
+    }
+}
+
+#[test]
 fn logs_take_a_format_a_filter_or_both() {
     for (text, format, filter) in [
         ("json", LogFormat::Json, "info"),
