@@ -45,7 +45,9 @@ const OPERATION: &str = "move";
 ///    a crash or a lost network: run the same command again, and it goes on behind the last step.
 ///    Until it is done no server opens the database.
 /// 3. It reads everything back, hashes it again, and names every user and part that is not equal.
-/// 4. It adds up the figures of users and cases from the answer log.
+///
+/// What is learnt from the answers, such as dashboards and leaderboards, does not move: the server
+/// builds it from the answer log when it is first started on PostgreSQL.
 ///
 /// Create the database first, empty and in UTF-8: createdb -E UTF8 medcards. One that has data of
 /// its own is refused; so is one that a server was started on, because it has put its deck there.
@@ -205,14 +207,11 @@ async fn move_into(
         return Ok(Outcome::Equal);
     }
     target.end_transfer().await?;
-    let projected = target.project_stats().await?;
     target.refresh_stats_cache().await?;
-    let is_first_time = !matches!(state, TargetState::Ended(_));
-    report.projected(projected);
-    if is_first_time && projected < inventory.part(Part::Events).rows {
+    if !matches!(state, TargetState::Ended(_)) {
         report.note(
-            "Some figures are still to be added up, because another program holds a transaction \
-             open on that server; the server does it by itself.",
+            "Dashboards, reviews, the next case and leaderboards do not move: the server builds them \
+             from the answer log when it is first started on this database, and until then says less.",
         );
     }
     Ok(Outcome::Equal)

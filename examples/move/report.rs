@@ -41,8 +41,6 @@ pub(crate) struct Report {
     rows_not_movable: u64,
     /// Some of them.
     not_movable: Vec<NotMovable>,
-    /// Events that were added to the figures.
-    events_projected: u64,
     steps: Vec<StepReport>,
     notes: Vec<String>,
     #[serde(skip)]
@@ -103,7 +101,6 @@ impl Report {
             rows_written: 0,
             rows_not_movable: 0,
             not_movable: Vec::new(),
-            events_projected: 0,
             steps: Vec::new(),
             notes: Vec::new(),
             began: Instant::now(),
@@ -155,10 +152,6 @@ impl Report {
         }
         self.users_different = differences.user_count;
         self.different_users = differences.users.iter().map(ToString::to_string).collect();
-    }
-
-    pub(crate) fn projected(&mut self, events: u64) {
-        self.events_projected = events;
     }
 
     pub(crate) fn note(&mut self, note: &str) {
@@ -215,7 +208,6 @@ impl Report {
             format!("- began: {}, took {:.1} s", self.began_at, self.seconds),
             format!("- everything in the source: `{}`", self.fingerprint),
             format!("- rows written this time: {}", self.rows_written),
-            format!("- events added to the figures: {}", self.events_projected),
             String::new(),
             "| part | rows | hash in the source | hash in the target | equal | seconds |"
                 .to_owned(),
@@ -270,9 +262,6 @@ impl fmt::Display for Report {
         }
         for step in &self.steps {
             writeln!(f, "{step}")?;
-        }
-        if self.events_projected > 0 {
-            writeln!(f, "added {} events to the figures", self.events_projected)?;
         }
         for remark in self.remarks() {
             writeln!(f, "{remark}")?;

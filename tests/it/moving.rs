@@ -7,7 +7,6 @@ use medcards_core::case::{CaseStore, CaseVersion};
 use medcards_core::conformance::transfer::{self, assert_same, fill};
 use medcards_core::event::{EventLog, LogPosition, ReaderName};
 use medcards_core::feedback::PrecomputedStore;
-use medcards_core::store::Consistency;
 use medcards_core::testing::{
     SAMPLE_START, sample_answer, sample_case, sample_content, sample_feedback, sample_key,
     sample_user_id,
@@ -20,10 +19,14 @@ use medcards_tests::pg::{Cluster, Database, Installed};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{example, until};
+use crate::harness::{Home, Server, Student, example, is_learnt, until};
 
 /// How often a move is killed, unless `MEDCARDS_KILLS` says otherwise.
 const KILLS: u64 = 10;
+
+/// How many students a server is moved with, and how many answers each gives.
+const STUDENTS: usize = 3;
+const ANSWERS_PER_STUDENT: usize = 25;
 
 /// How many answers are moved by the move that is killed.
 const ANSWERS_UNDER_KILLS: u32 = 4_000;
@@ -170,20 +173,8 @@ async fn a_whole_deployment_moves_and_proves_it() {
     let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
     assert_eq!(report["outcome"], "equal");
     assert_eq!(report["users"], 40);
-    let source = ends.source().await;
+    assert!(words.contains("the server builds them"), "{words}");
     let target = PgStore::open(ends.config()).await.unwrap();
-    assert_same(&source, &target).await;
-    until("the figures are added up", async || {
-        target.project_stats().await.unwrap();
-        let mut answered = 0;
-        for standing in target.leaderboard(100, &Consistency::Strong).await.unwrap() {
-            answered += standing.answered;
-        }
-        (answered == 3_000).then_some(())
-    })
-    .await;
-    source.close().await;
-
     let before = inventory(&target).await;
     for arguments in [&[][..], &["--verify-only"], &["--dry-run"]] {
         let (code, words) = ends.run(arguments);
@@ -191,14 +182,63 @@ async fn a_whole_deployment_moves_and_proves_it() {
     }
     assert!(before.compare(&inventory(&target).await).is_empty());
 
-    let user = ends.database.psql(
-        "update interactions set is_correct = not is_correct
-         where id = (select id from interactions order by id limit 1) returning user_id",
-    );
+    let change = "update interactions set is_correct = not is_correct
+                  where id = (select id from interactions order by id limit 1) returning user_id";
+    let user = ends.database.psql(change);
     let (code, words) = ends.run(&["--verify-only"]);
     assert_eq!(code, 1, "{words}");
     assert!(words.contains(&format!("user {user}")), "{words}");
+
+    // Last, because it also does the jobs of both.
+    ends.database.psql(change);
+    let source = ends.source().await;
+    assert_same(&source, &target).await;
+    source.close().await;
     target.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_learnt_before_a_move_is_learnt_again_after_it() {
+    let before = Home::sqlite();
+    let server = before.launch().start().await;
+    let students: Vec<_> = (0..STUDENTS).map(|_| server.client().student()).collect();
+    let cases = students[0].walk("/v1/cases?limit=100").await;
+    for (n, student) in students.iter().enumerate() {
+        for case in cases.iter().cycle().skip(n).take(ANSWERS_PER_STUDENT) {
+            let key = case["options"][n % 2]["key"].as_str().unwrap();
+            let id = case["id"].as_str().unwrap();
+            student.answer(id, &[key]).await.expect(201);
+        }
+    }
+    is_learnt(&server).await;
+    let learnt = learnt_of(&server, &students).await;
+    server.stop().await;
+
+    let after = Home::postgres();
+    let file = before.folder().join("medcards.sqlite");
+    let (code, words) = run(&mut move_command(&file, &after.database().url(), &[]));
+    assert_eq!(code, 0, "{words}");
+    let server = after.launch().start().await;
+    is_learnt(&server).await;
+    assert_eq!(learnt_of(&server, &students).await, learnt);
+    for of_student in learnt.chunks(LEARNT.len()) {
+        let answered = &of_student[0]["total"]["answered"];
+        assert_eq!(*answered, ANSWERS_PER_STUDENT, "{of_student:?}");
+    }
+    server.stop().await;
+}
+
+/// What a student asks of what was learnt.
+const LEARNT: [&str; 3] = ["/v1/me/dashboard", "/v1/me/badges", "/v1/me/streak"];
+
+async fn learnt_of(server: &Server, students: &[Student]) -> Vec<Value> {
+    let mut learnt = Vec::new();
+    for student in students {
+        for path in LEARNT {
+            learnt.push(student.at(server.url()).get(path).await.expect(200));
+        }
+    }
+    learnt
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
