@@ -20,7 +20,7 @@ pub(crate) enum Phase {
     Run(Run),
     /// Publishes cases, and loads answers with their events.
     Fill(Fill),
-    /// Brings the views of the log up to date, and checks them against the answers.
+    /// Builds what is learnt from the log, and checks it against the answers.
     Project(Database),
     /// Measures one of the things that users wait for; writes one line of JSON.
     Measure(Measure),
@@ -116,11 +116,11 @@ pub(crate) enum Wait {
     LastAnswers,
     /// A user's totals, counted from the answers.
     Totals,
-    /// A user's figures, in all and for each specialty.
+    /// A user's figures, in all, by specialty and topic, and among peers.
     Dashboard,
     /// The case that a user should see next.
     NextCase,
-    /// The 100 users with the most right answers.
+    /// The 100 users with the most right answers, and where the user stands.
     Leaderboard,
 }
 
@@ -148,20 +148,20 @@ impl Wait {
     /// What 95 of 100 should wait at most, in milliseconds, if anything is asked.
     pub(crate) fn target_ms(self) -> Option<f64> {
         match self {
-            Self::LastAnswers => Some(10.0),
+            Self::LastAnswers | Self::NextCase => Some(10.0),
             Self::Dashboard => Some(50.0),
             Self::Leaderboard => Some(100.0),
-            Self::Totals | Self::NextCase => None,
+            Self::Totals => None,
         }
     }
 }
 
 impl Database {
-    /// Opens the store in it, with one connection for readers. Nothing runs beside what is asked.
-    pub(crate) async fn open(&self) -> Result<PgStore, Error> {
+    /// Opens the store in it, with so many connections for readers. Nothing runs beside what is asked.
+    pub(crate) async fn open(&self, connections: u32) -> Result<PgStore, Error> {
         let config = PgConfig::new(&self.url)?
             .with_keeping(Keeping::Elsewhere)
-            .with_connections_max(1)
+            .with_connections_max(connections)
             .with_writers(1);
         Ok(PgStore::open(config).await?)
     }

@@ -48,7 +48,7 @@ pub(crate) async fn fill(arguments: &arguments::Fill) -> Result<(), Error> {
         shape.users.len(),
         shape.answers_per_user()
     );
-    let store = database.open().await?;
+    let store = database.open(1).await?;
     let cases = publish(&store, course.cases, shape.items.into()).await?;
     let now = SystemClock::new().now();
     let (made, users) = made::make(&shape, *course, seed, *count, now);

@@ -36,7 +36,7 @@ mod shape;
 mod fill;
 /// What users wait for.
 mod measure;
-/// Views of the log, and whether they are right.
+/// What is learnt from the log, and whether it is right.
 mod project;
 /// How large the tables are.
 mod sizes;

@@ -33,7 +33,8 @@ const EXPLAINED: &str = "?options[session_preload_libraries]=auto_explain\
 const GROWTH_MAX: f64 = 1.3;
 
 /// Users chosen at random, always the same ones.
-const USERS: &str = "SELECT user_id::text FROM user_stats ORDER BY md5(user_id::text) LIMIT $1";
+const USERS: &str =
+    "SELECT user_id::text FROM user_stats_cache ORDER BY md5(user_id::text) LIMIT $1";
 
 pub(crate) async fn run(run: &Run) -> Result<(), Error> {
     let mut measured = Vec::with_capacity(run.answers.len());
