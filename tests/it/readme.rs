@@ -93,6 +93,14 @@ fn every_example_package_and_recipe_that_is_named_exists() {
             .filter(|target| target["kind"][0] == "example")
             .collect(),
     );
+    let programs = packages
+        .iter()
+        .flat_map(|package| package["targets"].as_array().unwrap());
+    let programs = names(
+        programs
+            .filter(|target| target["kind"][0] == "bin")
+            .collect(),
+    );
     let packages = names(packages.iter().collect());
     let recipes: BTreeSet<String> = text_of("justfile")
         .lines()
@@ -102,6 +110,7 @@ fn every_example_package_and_recipe_that_is_named_exists() {
         .collect();
     for document in DOCUMENTS {
         for (before, known) in [
+            ("--bin", &programs),
             ("--example", &examples),
             ("-p", &packages),
             ("just", &recipes),
@@ -112,6 +121,18 @@ fn every_example_package_and_recipe_that_is_named_exists() {
         }
     }
     assert!(words_after("README.md", "--example").contains("server"));
+}
+
+#[test]
+fn every_manifest_that_is_named_is_there() {
+    let mut manifests = BTreeSet::new();
+    for document in DOCUMENTS {
+        manifests.extend(words_after(document, "--manifest-path"));
+    }
+    assert!(!manifests.is_empty());
+    for manifest in manifests {
+        assert!(workspace().join(&manifest).is_file(), "{manifest}");
+    }
 }
 
 #[test]
