@@ -171,7 +171,8 @@ CREATE TABLE spend_totals (
     UNIQUE NULLS NOT DISTINCT (day, tier, model, case_id)
 );
 
--- Views of the answer log, kept by the reader `stats`.
+-- Figures that earlier programs kept, by the reader `stats`. Nobody writes or reads these three tables
+-- any more; they stay, because migrations never drop.
 CREATE TABLE user_stats (
     user_id           uuid        PRIMARY KEY,
     bucket            smallint    NOT NULL,
@@ -204,7 +205,8 @@ CREATE TABLE case_stats (
     PRIMARY KEY (case_id, case_version)
 );
 
--- A cross-check of `user_stats` that is computed from the answers, and for ad-hoc reading.
+-- Figures of users that are computed from the answers themselves: to check views, and for ad-hoc
+-- reading.
 CREATE MATERIALIZED VIEW user_stats_cache AS
 SELECT
     user_id,

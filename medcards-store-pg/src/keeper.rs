@@ -1,4 +1,4 @@
-//! Looks after the database: months ahead, months that are over, figures and their cross-check.
+//! Looks after the database: months ahead, months that are over, the cross-check of figures.
 //!
 //! Every process may do it at once. What only one should do is begun by whoever writes down first
 //! that it has begun.
@@ -7,23 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use medcards_core::Result;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::PgStore;
 use crate::column::Columns;
+use crate::cross_check;
 use crate::error::Failure;
 use crate::node::Node;
 use crate::partition::{Month, Partitions};
-use crate::stats::{self, EVENTS_PER_STEP};
 
 const KEEP: &str = "keep database";
 
 /// How often the keeper looks: a month that is needed at once is made at once anyway.
 const KEEP_INTERVAL: Duration = Duration::from_secs(60);
-
-/// How often the figures are brought up to date.
-const PROJECT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many months ahead have a partition: a keeper that is down for a month is no emergency.
 const MONTHS_AHEAD: i32 = 2;
@@ -116,27 +113,6 @@ impl Keeper {
         }
     }
 
-    /// Brings the figures up to date until it is told to stop.
-    pub(crate) async fn project_on(self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                added = stats::step(&self.node) => match added {
-                    Ok(EVENTS_PER_STEP) => continue,
-                    Ok(_) => {}
-                    Err(failure) => {
-                        let error = failure.during("project stats");
-                        tracing::warn!(%error, "figures are not brought up to date; tried again soon");
-                    }
-                }
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = sleep(PROJECT_INTERVAL) => {}
-            }
-        }
-    }
-
     /// Gives its connections up.
     pub(crate) fn close(&self) {
         self.node.close();
@@ -180,7 +156,7 @@ impl Keeper {
         if self.node.fetch_once(begin).await?.is_empty() {
             return Ok(false);
         }
-        if let Err(failure) = stats::refresh_cache(&self.node).await {
+        if let Err(failure) = cross_check::refresh(&self.node).await {
             // Who tries next need not wait for a whole interval. If this fails too, they do.
             let _ = self
                 .node

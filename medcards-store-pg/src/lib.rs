@@ -33,8 +33,7 @@
 //! | [`JobQueue`] | `jobs`, `dead_jobs`, `job_keys` | a job is claimed by one worker at a time, and its effects count once; [`PgStore::enqueue_in`] and [`PgStore::settle_in`] take part in transactions of yours |
 //! | [`NoticeStore`] | `notices` | complete and in one order, as the log |
 //! | [`ViewStore`] | `views`, `view_editions`, `view_rows`, `view_set_aside`, `awards` | rows and how far they are in one transaction, so that each event counts once |
-//! | | `user_stats`, `user_specialty_stats`, `case_stats` | views of the log: [`PgStore::dashboard`], [`PgStore::leaderboard`], [`PgStore::case_stats`] |
-//! | | `user_stats_cache` | their cross-check, computed from the answers |
+//! | | `user_stats_cache` | figures of users that are computed from the answers themselves |
 //! | | `owned_buckets`, `shard_map` | which users this shard may write; each write checks it in its own statement |
 //!
 //! `schema.sql` shows all tables. Migrations only add, so a program before goes on beside a newer
@@ -72,7 +71,7 @@
 //! | [`PgConfig::new`] | | one address, or those of several servers of which one takes writes |
 //! | [`with_replicas`](PgConfig::with_replicas) | none | streaming replicas to read from |
 //! | [`with_pooling`](PgConfig::with_pooling) | [`Pooling::None`] | `Transaction` behind PgBouncer or Supavisor in transaction mode |
-//! | [`with_connections_max`](PgConfig::with_connections_max) | 10 | to the primary, and to each replica; the keeper has two more, and hints from other processes take one |
+//! | [`with_connections_max`](PgConfig::with_connections_max) | 10 | to the primary, and to each replica; the keeper has one more, and hints from other processes take one |
 //! | [`with_writers`](PgConfig::with_writers) | 2 | each has one more connection to the primary |
 //! | [`with_statement_timeout`](PgConfig::with_statement_timeout) | 10 s | |
 //! | [`with_lock_timeout`](PgConfig::with_lock_timeout) | 2 s | |
@@ -134,7 +133,6 @@ mod precomputed;
 mod sessions;
 mod shared_answers;
 mod spend;
-mod stats;
 mod transfer;
 mod users;
 mod views;
@@ -142,6 +140,7 @@ mod views;
 mod case_cache;
 mod column;
 mod copy;
+mod cross_check;
 mod effects;
 mod error;
 mod keeper;
@@ -157,5 +156,4 @@ mod writer;
 
 pub use config::{HalfMoved, Keeping, PgConfig, Pooling, Retention};
 pub use keeper::KeepReport;
-pub use stats::{CaseStats, Dashboard, SpecialtyStats, Standing};
 pub use store::PgStore;

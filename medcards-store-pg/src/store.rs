@@ -24,8 +24,8 @@ use crate::writer::WriteQueue;
 
 pub(crate) const OPEN: &str = "open store";
 
-/// The connections of the keeper: one to keep, one to project.
-const KEEPER_CONNECTIONS: u32 = 2;
+/// The connections of the keeper, who does one thing after the other.
+const KEEPER_CONNECTIONS: u32 = 1;
 
 /// The oldest server that this store runs on: `NULLS NOT DISTINCT` came with it.
 const SERVER_VERSION_MIN: i32 = 150_000;
@@ -126,7 +126,6 @@ impl PgStore {
         }
         if config.keeping() == Keeping::Here {
             tasks.spawn(keeper.clone().keep_on(stop.clone()));
-            tasks.spawn(keeper.clone().project_on(stop.clone()));
         }
         let signals = Arc::new(Signals::new());
         tasks.spawn(Arc::clone(&signals).tell_on(primary.clone(), stop.clone()));

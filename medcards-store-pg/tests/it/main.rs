@@ -11,6 +11,8 @@ mod conformance;
 
 /// Chats of two processes.
 mod chats;
+/// Figures that are computed from the answers.
+mod cross_check;
 /// Migrations: from empty, twice, by many at once, beside a newer program.
 mod format;
 /// Hints from process to process.
@@ -33,8 +35,6 @@ mod plans;
 mod search;
 /// Sessions that end, and those of two processes.
 mod sessions;
-/// Views of the log, and their cross-check.
-mod stats;
 
 /// The scripts for operators: a server that is gone with its disk, and what is restored of it.
 mod backup;

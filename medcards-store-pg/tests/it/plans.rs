@@ -49,10 +49,6 @@ SELECT md5('u' || n % 400)::uuid, n % 4096, 'settings_changed',
        '{"kind": "settings_changed", "settings": {}, "changed_at": "2026-01-01T00:00:00Z"}' FROM generate_series(0, 20000) AS n;
 INSERT INTO users (id, bucket, kind, settings, created_at)
 SELECT md5('u' || n)::uuid, n, 'guest', '{}', now() FROM generate_series(0, 3000) AS n;
-INSERT INTO user_stats SELECT md5('u' || n)::uuid, 1, n, n, now() FROM generate_series(0, 3000) AS n;
-INSERT INTO user_specialty_stats
-SELECT md5('u' || n % 500)::uuid, 's' || n / 500, 1, n, n FROM generate_series(0, 4999) AS n;
-INSERT INTO case_stats SELECT md5('c' || n)::uuid, 1, n, n, n, n FROM generate_series(0, 3000) AS n;
 INSERT INTO precomputed_feedback (key, text, origin, review, cost, written_at)
 SELECT 'fk1/' || md5('k' || n)::uuid || '/1/1/en/1/model', 't', 'live', CASE WHEN n % 50 = 0 THEN 'unreviewed' ELSE 'approved' END, 1, now()
 FROM generate_series(0, 5000) AS n;
@@ -347,9 +343,6 @@ async fn hot_statements_are_answered_by_their_indexes() {
         store.user_stats(student, &strong).await.unwrap();
         let filter = CaseFilter::default();
         store.next_case(student, &filter, &strong).await.unwrap();
-        store.dashboard(student, &strong).await.unwrap();
-        store.leaderboard(100, &strong).await.unwrap();
-        store.case_stats(first.case_id, &strong).await.unwrap();
         store
             .ensure_user(User::new(student, UserKind::Guest, SAMPLE_START))
             .await
@@ -387,7 +380,6 @@ async fn hot_statements_are_answered_by_their_indexes() {
         let events = store.read_events(LogPosition::START, 1).await.unwrap();
         store.read_events(events[0].position, 100).await.unwrap();
     }
-    store.project_stats().await.unwrap();
     store.close().await;
 
     let log = cluster.log();
@@ -407,7 +399,6 @@ async fn hot_statements_are_answered_by_their_indexes() {
         "chat_turns",
         "chat_summaries",
         "shared_answers",
-        "user_stats",
         "view_rows",
         "jobs",
         "dead_jobs",
