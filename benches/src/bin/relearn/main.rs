@@ -2,6 +2,11 @@
 //!
 //! See `benches/README.md`.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "a command line program talks to who runs it"
+)]
+
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
