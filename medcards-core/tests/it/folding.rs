@@ -38,7 +38,7 @@ enum Step {
 struct Scripted(Vec<Vec<Step>>);
 
 fn key(row: u8) -> RowKey {
-    RowKey::of_view(Item::from_bytes(&[row]).unwrap())
+    RowKey::of_view(Item::from_bytes(&[row]).expect("a byte fits"))
 }
 
 fn position(n: usize) -> LogPosition {
@@ -63,7 +63,7 @@ fn event(n: usize) -> Event {
 }
 
 fn job(n: u64) -> NewJob {
-    let kind = JobKind::new("follow").unwrap();
+    let kind = JobKind::new("follow").expect("a plain name");
     let mut job = NewJob::new(kind, n.to_string(), SAMPLE_START);
     // Always the same, so that two runs can be compared.
     job.id = medcards_core::JobId::from_uuid(Uuid::from_u128(n.into()));
@@ -88,7 +88,7 @@ impl Projection for Scripted {
     type Row = i64;
 
     fn name(&self) -> ViewName {
-        ViewName::new("scripted").unwrap()
+        ViewName::new("scripted").expect("a plain name")
     }
 
     fn version(&self) -> u64 {
