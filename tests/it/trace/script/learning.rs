@@ -41,9 +41,9 @@ impl Author<'_> {
         }
         self.get(
             Who::Student(1),
-            &format!("/v1/cases/{case}/figures?answer={ABSENT}"),
+            format!("/v1/cases/{case}/figures?answer={ABSENT}"),
         );
-        self.get(Who::Admin, &format!("/v1/cases/{ABSENT}/figures"));
+        self.get(Who::Admin, format!("/v1/cases/{ABSENT}/figures"));
         self.upkeep(&case);
     }
 
