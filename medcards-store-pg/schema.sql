@@ -464,6 +464,8 @@ CREATE TABLE jobs (
     enqueued_at  timestamptz NOT NULL,
     -- How often it was claimed: the fence of what a worker writes.
     attempt      bigint      NOT NULL,
+    -- How many of the attempts do not count: those before it was requeued, and those not begun.
+    uncounted    bigint      NOT NULL,
     -- Null for what is done for nobody in particular.
     user_id      uuid,
     bucket       smallint,

@@ -162,6 +162,8 @@ CREATE TABLE jobs (
     -- When it is due, or the lease of its claim ends.
     run_at       INTEGER NOT NULL,
     attempt      INTEGER NOT NULL,
+    -- How many of the attempts do not count: those before it was requeued, and those not begun.
+    uncounted    INTEGER NOT NULL,
     -- From a claim until that attempt is settled, so that none is settled twice.
     is_claimed   INTEGER NOT NULL CHECK (is_claimed IN (0, 1)),
     enqueued_at  INTEGER NOT NULL,

@@ -180,7 +180,8 @@ COPY awards (user_id, awarded_at, bucket, badge) FROM STDIN WITH (FORMAT binary)
 
 /// They are numbered as they come: in the order in which they were enqueued.
 const COPY_JOBS_SQL: &str = "
-COPY jobs (id, run_at, enqueued_at, attempt, user_id, bucket, is_ordered, is_claimed, kind, payload)
+COPY jobs (id, run_at, enqueued_at, attempt, uncounted, user_id, bucket, is_ordered, is_claimed, kind,
+           payload)
 FROM STDIN WITH (FORMAT binary)";
 
 const COPY_DEAD_JOBS_SQL: &str = "
@@ -319,7 +320,7 @@ SELECT user_id, badge, awarded_at FROM awards
 WHERE (user_id, badge) > ($1, $2 COLLATE \"C\") ORDER BY user_id, badge LIMIT $3";
 
 const JOBS_SQL: &str = "
-SELECT sequence, id, kind, payload, user_id, is_ordered, enqueued_at, run_at, attempt
+SELECT sequence, id, kind, payload, user_id, is_ordered, enqueued_at, run_at, attempt, uncounted
 FROM jobs WHERE sequence > $1 ORDER BY sequence LIMIT $2";
 
 const DEAD_JOBS_SQL: &str = "
@@ -896,8 +897,9 @@ fn copied(rows: &mut CopyRows, row: &Row) {
 }
 
 fn copied_job(rows: &mut CopyRows, job: &JobRow) {
-    rows.row(10).uuid(job.id.as_uuid()).instant(job.run_at);
+    rows.row(11).uuid(job.id.as_uuid()).instant(job.run_at);
     rows.instant(job.enqueued_at).big(job.attempt.into());
+    rows.big(job.uncounted.into());
     copied_owner(rows, job.user_id, job.order);
     // Claims end with the move: whoever has one works for the place where the job was.
     rows.bool(false);
@@ -1264,6 +1266,7 @@ fn value(part: Part, row: &PgRow) -> Option<Row> {
                 enqueued_at: columns.instant()?,
                 run_at: columns.instant()?,
                 attempt: columns.number()?,
+                uncounted: columns.number()?,
             })
         }
         Part::DeadJobs => {

@@ -95,7 +95,7 @@ SELECT user_id, badge, awarded_at FROM awards
 WHERE (user_id, badge) > (?, ?) ORDER BY user_id, badge LIMIT ?";
 
 const JOBS_SQL: &str = "
-SELECT sequence, id, kind, payload, user_id, is_ordered, enqueued_at, run_at, attempt
+SELECT sequence, id, kind, payload, user_id, is_ordered, enqueued_at, run_at, attempt, uncounted
 FROM jobs WHERE sequence > ? ORDER BY sequence LIMIT ?";
 
 const DEAD_JOBS_SQL: &str = "

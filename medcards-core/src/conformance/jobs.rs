@@ -205,7 +205,9 @@ pub async fn a_new_job_is_claimed_as_it_was_given(store: Arc<dyn WholeStore>) {
             payload: payload.to_owned(),
             user_id: given.user_id,
             enqueued_at: at(2),
+            run_at: at(5),
             attempt: 1,
+            tries: 1,
             leased_until: at(67),
         };
         assert_eq!(claimed, [expected]);
@@ -306,7 +308,8 @@ pub async fn a_job_whose_lease_has_ended_is_claimed_again(store: Arc<dyn WholeSt
     let second = claim_one(&*store, 160).await;
     assert_eq!((second.id, second.attempt), (first.id, 2));
     assert_eq!(second.leased_until, at(220));
-    assert_eq!(second.enqueued_at, at(0));
+    assert_eq!((second.enqueued_at, second.tries), (at(0), 2));
+    assert_eq!(second.run_at, at(160), "the lease ended");
 }
 
 /// A heartbeat makes a claim good for a lease from then.
@@ -895,7 +898,39 @@ pub async fn a_retry_is_due_when_it_was_asked_for(store: Arc<dyn WholeStore>) {
     let second = claim_one(&*store, 500).await;
     assert_eq!((second.id, second.attempt), (first.id, 2));
     settle(&*store, &second, retry(100), 501).await;
-    assert_eq!(claim_one(&*store, 501).await.attempt, 3);
+    let third = claim_one(&*store, 501).await;
+    assert_eq!((third.attempt, third.tries), (3, 3));
+    assert_eq!(third.run_at, at(100));
+}
+
+/// A job that was released is due at once, and that attempt is none of its tries; those before it are.
+pub async fn a_released_job_is_due_at_once(store: Arc<dyn WholeStore>) {
+    enqueue(&*store, vec![job(0)]).await;
+    settle(&*store, &claim_one(&*store, 0).await, retry(10), 1).await;
+    for attempt in 2..5 {
+        let second = i64::from(attempt) * 10;
+        let claimed = claim_one(&*store, second).await;
+        assert_eq!((claimed.attempt, claimed.tries), (attempt, 2));
+        let released = Settlement {
+            effects: effects(attempt),
+            ..settlement(claimed.claim(), JobOutcome::Released)
+        };
+        let settled = settle_with(&*store, released.clone(), second + 5).await;
+        assert_eq!(settled, Settled::Done);
+        assert_eq!(
+            settle_with(&*store, released, second + 5).await,
+            Settled::Lost
+        );
+        let due = store.next_due(&[work()]).await.expect(WORKS);
+        assert_eq!(due, Some(at(second + 5)));
+        let others = store.claim(&[other()], 10, at(second), LEASE).await;
+        let others = others.expect(WORKS);
+        assert_eq!(others.len(), 1, "its effects are written once");
+        settle(&*store, &others[0], JobOutcome::Done, second).await;
+    }
+    let last = claim_one(&*store, 100).await;
+    assert_eq!((last.attempt, last.tries, last.run_at), (5, 2, at(45)));
+    settle(&*store, &last, JobOutcome::Done, 101).await;
 }
 
 /// A job that is given up is kept as it was given, with how often and why it failed.
@@ -953,7 +988,8 @@ pub async fn dead_jobs_are_listed_in_order_of_id(store: Arc<dyn WholeStore>) {
     assert_eq!(store.list_dead(None, 0).await.expect(WORKS), []);
 }
 
-/// A dead job that is put back is due at once, and its attempts go on; others are not put back.
+/// A dead job that is put back is due at once, and its attempts go on, but its tries begin anew; others
+/// are not put back.
 pub async fn a_requeued_job_is_due_and_goes_on(store: Arc<dyn WholeStore>) {
     let (first, second) = (die(&*store, 1).await, die(&*store, 2).await);
     enqueue(&*store, vec![job(3)]).await;
@@ -966,7 +1002,8 @@ pub async fn a_requeued_job_is_due_and_goes_on(store: Arc<dyn WholeStore>) {
     settle(&*store, &waiting, JobOutcome::Done, 63).await;
     assert_eq!(claimable(&*store, 499).await, [""; 0]);
     let again = claim_one(&*store, 500).await;
-    assert_eq!((again.id, again.attempt), (first, 2));
+    assert_eq!((again.id, again.attempt, again.tries), (first, 2, 1));
+    assert_eq!(again.run_at, at(500));
     assert_eq!((again.payload.as_str(), again.enqueued_at), ("1", at(0)));
     let left: Vec<_> = list_dead(&*store).await.iter().map(|it| it.id).collect();
     assert_eq!(left, [second]);

@@ -810,6 +810,7 @@ macro_rules! __job_checks {
                 jobs_in_order_hold_up_no_others
                 claimers_at_once_keep_the_order_of_a_user
                 a_retry_is_due_when_it_was_asked_for
+                a_released_job_is_due_at_once
                 a_job_given_up_is_kept
                 dead_jobs_are_listed_in_order_of_id
                 a_requeued_job_is_due_and_goes_on

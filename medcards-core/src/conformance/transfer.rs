@@ -21,7 +21,8 @@ use crate::event::{Event, EventBody, LogPosition, ReaderName};
 use crate::feedback::{Feedback, FeedbackKey, Review, ReviewDecision, ReviewState, Tier};
 use crate::id::{AnswerId, ReservationId, SharedAnswerId, TurnId, UserId};
 use crate::job::{
-    ClaimedJob, Effects, Enqueued, JobKind, JobOutcome, JobQueue, NewJob, Settled, Settlement,
+    ClaimedJob, Effects, Enqueued, JobClaim, JobKind, JobOutcome, JobQueue, NewJob, Settled,
+    Settlement,
 };
 use crate::spend::{
     MicroDollars, Purpose, Reservation, SpendBudget, SpendQuery, SpendRow, SpendScope, settled_row,
@@ -32,7 +33,7 @@ use crate::testing::{
     sample_user_id,
 };
 use crate::transfer::{
-    Inventory, Part, Place, Stand, Step, TargetState, TransferSource, TransferTarget, carry,
+    Inventory, Part, Place, Row, Stand, Step, TargetState, TransferSource, TransferTarget, carry,
 };
 use crate::user::{User, UserKind, UserSettings};
 use crate::view::{Committed, NewAward, Runner, ViewCommit, ViewStore};
@@ -503,6 +504,32 @@ async fn turns_of(store: &dyn ChatStore, user_id: UserId, answer_id: AnswerId) -
     .await
 }
 
+/// Whoever had claimed a job before the move does not end it behind it.
+async fn assert_claims_stay_behind<T: LearningStore + TransferSource>(target: &T) {
+    let jobs = target
+        .read_rows(Part::Jobs, None, 1_000)
+        .await
+        .expect(WORKS);
+    let claim = |row| match row {
+        Row::Job(job) if job.attempt > 0 => Some(JobClaim {
+            id: job.id,
+            attempt: job.attempt,
+        }),
+        _ => None,
+    };
+    let claims: Vec<JobClaim> = jobs.rows.into_iter().filter_map(claim).collect();
+    assert!(claims.len() > 1, "some were claimed");
+    let lost = target.heartbeat(&claims, at(2_000), Duration::from_secs(60));
+    assert_eq!(lost.await.expect(WORKS), claims);
+    let ended = |claim: &JobClaim| Settlement {
+        claim: *claim,
+        outcome: JobOutcome::Done,
+        effects: Effects::default(),
+    };
+    let settled = JobQueue::settle(target, claims.iter().map(ended).collect(), at(2_000)).await;
+    assert!(settled.expect(WORKS).iter().all(|it| *it == Settled::Lost));
+}
+
 /// Compares two filled stores through the abilities that callers have. It does the jobs of both, so it
 /// comes last.
 pub async fn assert_same<S, T>(source: &S, target: &T)
@@ -658,6 +685,7 @@ where
     assert_eq!(target.target_state().await.expect(WORKS), ended);
     let again = carry(source, target, &inventory, 100, |_, _| {}).await;
     assert_eq!(again.expect(WORKS), 0);
+    assert_claims_stay_behind(target).await;
     assert_same(source, target).await;
 }
 

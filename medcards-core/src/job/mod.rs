@@ -219,8 +219,13 @@ pub struct ClaimedJob {
     pub user_id: Option<UserId>,
     /// When it was enqueued.
     pub enqueued_at: Timestamp,
+    /// When it was due: the instant it was to wait for, or the end of a lease in which it was lost.
+    pub run_at: Timestamp,
     /// Which claim of this job this is, from 1. Requeueing a dead job does not begin anew.
     pub attempt: u32,
+    /// Which of those that count this is, from 1: since the job was enqueued or last requeued, and
+    /// without those that were [released](JobOutcome::Released).
+    pub tries: u32,
     /// When others may claim it, unless a heartbeat prolongs this.
     pub leased_until: Timestamp,
 }
@@ -250,7 +255,7 @@ pub struct JobClaim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "done, to be tried again, or given up"
+    reason = "done, to be tried again, given up, or not begun"
 )]
 pub enum JobOutcome {
     /// It is given up, and kept among the dead until somebody looks.
@@ -260,6 +265,9 @@ pub enum JobOutcome {
     },
     /// It is done, and forgotten.
     Done,
+    /// It was not begun, and nobody is to blame: it is due at once for somebody else, and this attempt
+    /// does not count as one of its [tries](ClaimedJob::tries).
+    Released,
     /// It is to be tried again.
     Retry {
         /// Not before this instant.

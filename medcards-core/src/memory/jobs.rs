@@ -33,6 +33,8 @@ struct Job {
     /// When it is due, or the lease of its claim ends.
     run_at: Timestamp,
     attempt: u32,
+    /// How many of the attempts do not count.
+    uncounted: u32,
     /// From a claim until that attempt ends.
     is_claimed: bool,
 }
@@ -65,6 +67,7 @@ impl Jobs {
             new,
             enqueued_at: now,
             attempt: 0,
+            uncounted: 0,
             is_claimed: false,
         };
         self.queue.insert(self.last, job);
@@ -108,7 +111,7 @@ impl Jobs {
             .collect();
         due.sort_unstable();
         let mut claimed = Vec::new();
-        for (_, number) in due {
+        for (run_at, number) in due {
             if claimed.len() >= limit.min(JOBS_PER_CALL_MAX) {
                 break;
             }
@@ -131,7 +134,9 @@ impl Jobs {
                 payload: job.new.payload.clone(),
                 user_id: job.new.user_id,
                 enqueued_at: job.enqueued_at,
+                run_at,
                 attempt: job.attempt,
+                tries: job.attempt.saturating_sub(job.uncounted),
                 leased_until: job.run_at,
             });
         }
@@ -154,6 +159,13 @@ impl Jobs {
         match outcome {
             JobOutcome::Done => {
                 self.queue.remove(&number);
+            }
+            JobOutcome::Released => {
+                if let Some(job) = self.queue.get_mut(&number) {
+                    job.run_at = now;
+                    job.uncounted += 1;
+                    job.is_claimed = false;
+                }
             }
             JobOutcome::Retry { at, .. } => {
                 if let Some(job) = self.queue.get_mut(&number) {
@@ -284,6 +296,7 @@ impl JobQueue for MemoryStore {
         for id in jobs {
             if let Some((mut job, _)) = kept.dead.remove(id) {
                 job.run_at = now;
+                job.uncounted = job.attempt;
                 job.is_claimed = false;
                 kept.last += 1;
                 kept.queue.insert(kept.last, job);

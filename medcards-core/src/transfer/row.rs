@@ -208,7 +208,8 @@ pub struct AwardRow {
     pub awarded_at: Timestamp,
 }
 
-/// A job in the queue, with whatever claims there were of it. Where it stands in the order of its user
+/// A job in the queue, with how many claims there were of it. None of them goes with it: a job that
+/// somebody is at when it moves is claimed again when the lease has ended. Where it stands in the order of its user
 /// follows from its place among the others.
 #[derive(Clone, Debug)]
 #[expect(
@@ -232,6 +233,8 @@ pub struct JobRow {
     pub run_at: Timestamp,
     /// How often it was claimed.
     pub attempt: u32,
+    /// How many of these claims do not count as its tries.
+    pub uncounted: u32,
 }
 
 /// A job that was given up.
@@ -558,11 +561,13 @@ impl Form {
             enqueued_at,
             run_at,
             attempt,
+            uncounted,
         } = job;
         self.id(id.as_bytes()).text(kind.as_str()).text(payload);
         self.user(*user_id).order(*order);
         self.instant(*enqueued_at).instant(*run_at);
         self.number(u64::from(*attempt));
+        self.number(u64::from(*uncounted));
     }
 
     fn dead_job(&mut self, dead: &DeadJobRow) {

@@ -241,6 +241,7 @@ impl Lane {
 #[derive(Debug)]
 struct Held {
     kind: JobKind,
+    tries: u32,
     cancelled: CancellationToken,
     /// Whether somebody else has the job by now.
     is_lost: bool,
@@ -359,15 +360,13 @@ impl Crew {
                 let Some(held) = self.in_hand.get(&job.claim()) else {
                     continue;
                 };
-                if is_worn_out(job.attempt, &lane.policy) {
+                if is_worn_out(job.tries, &lane.policy) {
                     worn_out.push(job.claim());
                     continue;
                 }
-                if job.attempt == 1 {
-                    let waited = now.duration_since(job.enqueued_at);
-                    let waited = Duration::try_from(waited).unwrap_or_default();
-                    self.figures.picked_up(kind, waited);
-                }
+                let waited = now.duration_since(job.run_at);
+                let waited = Duration::try_from(waited).unwrap_or_default();
+                self.figures.picked_up(kind, waited);
                 let context = JobContext {
                     clock: Arc::clone(&self.clock),
                     cancelled: held.cancelled.clone(),
@@ -532,6 +531,7 @@ impl Crew {
             };
             let held = Held {
                 kind: job.kind.clone(),
+                tries: job.tries,
                 cancelled: CancellationToken::new(),
                 is_lost: false,
             };
@@ -685,7 +685,7 @@ impl Crew {
         };
         let luck = fastrand::f64();
         let now = self.clock.now();
-        let (outcome, effects, label) = outcome(end, claim.attempt, &lane.policy, now, luck);
+        let (outcome, effects, label) = outcome(end, held.tries, &lane.policy, now, luck);
         match &outcome {
             JobOutcome::Dead { reason } => {
                 tracing::error!(kind = %held.kind, job = %claim.id, attempt = claim.attempt, reason, "a job is dead");
@@ -693,7 +693,7 @@ impl Crew {
             JobOutcome::Retry { at, reason } => {
                 tracing::warn!(kind = %held.kind, job = %claim.id, attempt = claim.attempt, %at, reason, "a job is to be tried again");
             }
-            JobOutcome::Done => {}
+            JobOutcome::Done | JobOutcome::Released => {}
         }
         let settlement = Settlement {
             claim,
@@ -717,7 +717,7 @@ impl Crew {
         let waiting = self.lanes.values_mut().flat_map(|it| it.waiting.drain(..));
         let claims: Vec<JobClaim> = waiting.map(|job| job.claim()).collect();
         for claim in claims {
-            self.decide(claim, RunEnd::Stopped);
+            self.decide(claim, RunEnd::Unbegun);
         }
     }
 

@@ -12,12 +12,14 @@ pub(super) enum RunEnd {
     Returned(Result<JobEnd, Error>),
     /// Its handler panicked.
     Panicked,
-    /// It was claimed more often than it is tried, because whoever ran it never said how it ended.
+    /// It was tried as often as it may be, and whoever ran it last never said how that ended.
     WornOut,
     /// Its effects cannot be written.
     Unwritable(String),
     /// This process stops, and has no more patience.
     Stopped,
+    /// This process stops, and has not begun it.
+    Unbegun,
 }
 
 /// What a run counts as.
@@ -53,34 +55,25 @@ impl RunLabel {
     }
 }
 
-/// How many claims of a job there may be for each of its attempts. A dead job that somebody requeues
-/// has had all its attempts, and is to have one more each time; so only twice as many claims show that
-/// it ends the processes that run it.
-const CLAIMS_PER_ATTEMPT_MAX: u32 = 2;
-
-/// Whether a claim is one too many to be run.
-pub(super) fn is_worn_out(attempt: u32, policy: &JobPolicy) -> bool {
-    let claims_max = policy
-        .attempts_max
-        .max(1)
-        .saturating_mul(CLAIMS_PER_ATTEMPT_MAX);
-    attempt > claims_max
+/// Whether a job was tried as often as it may be before this, so that it is not to be run.
+pub(super) fn is_worn_out(tries: u32, policy: &JobPolicy) -> bool {
+    tries > policy.attempts_max.max(1)
 }
 
-/// Decides what becomes of a job. `luck` is from 0 to 1.
+/// Decides what becomes of a job after so many tries. `luck` is from 0 to 1.
 pub(super) fn outcome(
     end: RunEnd,
-    attempt: u32,
+    tries: u32,
     policy: &JobPolicy,
     now: Timestamp,
     luck: f64,
 ) -> (JobOutcome, Effects, RunLabel) {
     let nothing = Effects::default;
     let fail = |after: Option<Duration>, reason: String, label: RunLabel| {
-        if attempt >= policy.attempts_max.max(1) {
+        if tries >= policy.attempts_max.max(1) {
             return (JobOutcome::Dead { reason }, nothing(), RunLabel::Dead);
         }
-        let wait = policy.backoff.wait(attempt, luck);
+        let wait = policy.backoff.wait(tries, luck);
         let wait = wait.max(after.unwrap_or_default());
         let at = now.checked_add(wait).unwrap_or(Timestamp::MAX);
         (JobOutcome::Retry { at, reason }, nothing(), label)
@@ -99,8 +92,9 @@ pub(super) fn outcome(
         RunEnd::Panicked => fail(None, "its handler panicked".to_owned(), RunLabel::Panicked),
         RunEnd::Unwritable(reason) => fail(None, reason, RunLabel::Retried),
         RunEnd::WornOut => {
+            let before = tries.saturating_sub(1);
             let reason = format!(
-                "its worker died, or it was requeued, {attempt} times: if it is harmless, enqueue it anew"
+                "it was begun {before} times, and at last its worker died: if it is harmless, requeue it"
             );
             (JobOutcome::Dead { reason }, nothing(), RunLabel::Dead)
         }
@@ -109,5 +103,6 @@ pub(super) fn outcome(
             let again = JobOutcome::Retry { at: now, reason };
             (again, nothing(), RunLabel::Released)
         }
+        RunEnd::Unbegun => (JobOutcome::Released, nothing(), RunLabel::Released),
     }
 }

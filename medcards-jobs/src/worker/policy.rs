@@ -8,8 +8,9 @@ use crate::Backoff;
 pub struct JobPolicy {
     /// How many run at a time in this process, at least one. Default: 64.
     pub concurrency_max: usize,
-    /// How many attempts there are before a job is dead, at least one. Default: 20, which is a day or
-    /// more with the default waits.
+    /// How many attempts there are before a job is dead, at least one, since it was enqueued or last
+    /// requeued; also those whose worker died. Default: 20, which is a day or more with the default
+    /// waits.
     pub attempts_max: u32,
     /// How long to wait between attempts. Default: up to 1 s after the first, up to an hour after
     /// many.

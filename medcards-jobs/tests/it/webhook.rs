@@ -103,7 +103,9 @@ async fn what_a_server_answers_decides_what_becomes_of_a_message() {
         payload: new.payload,
         user_id: None,
         enqueued_at: world.clock.now(),
+        run_at: world.clock.now(),
         attempt: 1,
+        tries: 1,
         leased_until: world.clock.now(),
     };
     for (answer, expected) in table {

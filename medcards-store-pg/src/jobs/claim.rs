@@ -51,6 +51,14 @@ SELECT kind, (
     ORDER BY run_at, sequence LIMIT 1
 ), NULL FROM wanted";
 
+/// The same locks of the users of dead jobs, in an order in which no two wait for each other. Whoever
+/// claims tries them, and waits for none.
+const LOCK_USERS_SQL: &str = "
+SELECT pg_advisory_xact_lock(hashtextextended(user_id::text, $2)) FROM (
+    SELECT DISTINCT user_id FROM dead_jobs WHERE id = ANY($1::uuid[]) AND is_ordered
+    ORDER BY user_id
+) AS users";
+
 /// Claims what is due, longest first: of each kind those that nobody else is claiming, and those next
 /// of their users, who are locked, that still are.
 const CLAIM_SQL: &str = "
@@ -77,9 +85,10 @@ WITH free AS (
 ), claimed AS (
     UPDATE jobs SET run_at = $6, attempt = attempt + 1, is_claimed = true
     WHERE id = ANY(ARRAY(SELECT id FROM chosen))
-    RETURNING id, kind, payload, user_id, enqueued_at, attempt, is_ordered
+    RETURNING id, kind, payload, user_id, enqueued_at, attempt, attempt - uncounted AS tries, is_ordered
 )
-SELECT claimed.*, chosen.run_at FROM claimed JOIN chosen USING (id)
+SELECT id, kind, payload, user_id, enqueued_at, chosen.run_at, attempt, tries, is_ordered
+FROM claimed JOIN chosen USING (id)
 ORDER BY chosen.run_at, chosen.sequence";
 
 /// Claims jobs, and learns from where to read the next time.
@@ -111,6 +120,18 @@ pub(super) async fn claim(
     let is_full = claimed.len() >= limit;
     floors.learn(&kinds, &reading, &found, now, claimed.len(), is_full);
     Ok(claimed)
+}
+
+/// Has nobody claim what is in the order of the users of these dead jobs until the transaction ends.
+///
+/// A job that is put back has been begun, so it has its turn by its number among those that were. It is
+/// to have that number behind the one that is under way, or to be seen by whoever claims.
+pub(super) async fn lock_users(
+    transaction: &mut Transaction<'_>,
+    dead: Vec<Uuid>,
+) -> Result<(), Failure> {
+    let lock = sqlx::query(LOCK_USERS_SQL).bind(dead).bind(LOCK_SEED);
+    transaction.fetch(lock).await.map(drop)
 }
 
 struct Claim {
@@ -153,18 +174,18 @@ impl Claim {
         let rows = transaction.fetch(claim).await?;
         let mut claimed = Vec::with_capacity(rows.len());
         for row in &rows {
-            let (job, is_ordered, since) = self.read(row).ok_or(Failure::Unreadable("job"))?;
+            let (job, is_ordered) = self.read(row).ok_or(Failure::Unreadable("job"))?;
             if !is_ordered {
                 let found = found.entry(job.kind.clone()).or_default();
-                found.free.get_or_insert(since);
+                found.free.get_or_insert(job.run_at);
             }
             claimed.push(job);
         }
         Ok((claimed, found))
     }
 
-    /// A claimed job, whether it is in the order of its user, and since when it was due.
-    fn read(&self, row: &PgRow) -> Option<(ClaimedJob, bool, Timestamp)> {
+    /// A claimed job, and whether it is in the order of its user.
+    fn read(&self, row: &PgRow) -> Option<(ClaimedJob, bool)> {
         let mut columns = Columns::of(row);
         let job = ClaimedJob {
             id: JobId::from_uuid(columns.id()?),
@@ -172,10 +193,12 @@ impl Claim {
             payload: columns.next()?,
             user_id: columns.next::<Option<Uuid>>()?.map(UserId::from_uuid),
             enqueued_at: columns.instant()?,
+            run_at: columns.instant()?,
             attempt: columns.number()?,
+            tries: columns.number()?,
             leased_until: self.until.to_jiff(),
         };
-        Some((job, columns.next()?, columns.instant()?))
+        Some((job, columns.next()?))
     }
 }
 

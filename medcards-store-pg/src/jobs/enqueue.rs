@@ -23,9 +23,9 @@ WITH given AS (
     WITH ORDINALITY AS given (id, run_at, enqueued_at, user_id, bucket, is_ordered, kind, payload,
                               at)
 ), fresh AS (
-    INSERT INTO jobs (id, run_at, enqueued_at, attempt, user_id, bucket, is_ordered, is_claimed, kind,
-                      payload)
-    SELECT id, run_at, enqueued_at, 0, user_id, bucket, is_ordered, false, kind, payload FROM given
+    INSERT INTO jobs (id, run_at, enqueued_at, attempt, uncounted, user_id, bucket, is_ordered,
+                      is_claimed, kind, payload)
+    SELECT id, run_at, enqueued_at, 0, 0, user_id, bucket, is_ordered, false, kind, payload FROM given
     WHERE NOT EXISTS (SELECT FROM dead_jobs WHERE dead_jobs.id = given.id)
     ORDER BY at
     ON CONFLICT (id) DO NOTHING

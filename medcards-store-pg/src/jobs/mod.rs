@@ -76,9 +76,9 @@ WITH back AS (
     DELETE FROM dead_jobs WHERE id = ANY($1::uuid[])
     RETURNING id, enqueued_at, attempts, user_id, bucket, is_ordered, kind, payload
 )
-INSERT INTO jobs (id, run_at, enqueued_at, attempt, user_id, bucket, is_ordered, is_claimed, kind,
-                  payload)
-SELECT id, $2, enqueued_at, attempts, user_id, bucket, is_ordered, false, kind, payload
+INSERT INTO jobs (id, run_at, enqueued_at, attempt, uncounted, user_id, bucket, is_ordered,
+                  is_claimed, kind, payload)
+SELECT id, $2, enqueued_at, attempts, attempts, user_id, bucket, is_ordered, false, kind, payload
 FROM back JOIN unnest($1::uuid[]) WITH ORDINALITY AS given (id, at) USING (id)
 ORDER BY at
 RETURNING kind";
@@ -218,13 +218,12 @@ impl JobQueue for PgStore {
 
     async fn requeue(&self, jobs: &[JobId], now: Timestamp) -> Result<u64> {
         check_count(jobs.len(), REQUEUE)?;
-        // Run twice, it would find none and say so.
-        let rows = self.primary().fetch_once(
-            sqlx::query(REQUEUE_SQL)
-                .bind(distinct(jobs))
-                .bind(instant(now)),
-        );
-        let rows = rows.await.map_err(|failure| failure.during(REQUEUE))?;
+        let rows: Result<Vec<PgRow>, Failure> = transact!(self.primary(), |transaction| {
+            claim::lock_users(&mut transaction, distinct(jobs)).await?;
+            let requeue = sqlx::query(REQUEUE_SQL).bind(distinct(jobs));
+            transaction.fetch(requeue.bind(instant(now))).await
+        });
+        let rows = rows.map_err(|failure| failure.during(REQUEUE))?;
         for kind in rows
             .iter()
             .filter_map(|row| JobKind::new(Columns::of(row).next()?))

@@ -19,8 +19,9 @@ ORDER BY id FOR UPDATE";
 const END_SQL: &str = "DELETE FROM jobs WHERE id = ANY($1::uuid[])";
 
 const RETRY_SQL: &str = "
-UPDATE jobs SET run_at = given.run_at, is_claimed = false
-FROM unnest($1::uuid[], $2::timestamptz[]) AS given (id, run_at)
+UPDATE jobs SET run_at = given.run_at, uncounted = jobs.uncounted + given.uncounted,
+                is_claimed = false
+FROM unnest($1::uuid[], $2::timestamptz[], $3::bigint[]) AS given (id, run_at, uncounted)
 WHERE jobs.id = given.id AND jobs.id = ANY($1::uuid[])";
 
 const BURY_SQL: &str = "
@@ -126,8 +127,12 @@ impl Settlements {
                     // What no text may have here is no reason to keep the job alive.
                     buried.push((id, reason[..end].replace('\0', "")));
                 }
+                JobOutcome::Released => {
+                    retried.push((id, instant(self.now), 1_i64));
+                    ended.retried.push((job.kind.clone(), self.now));
+                }
                 JobOutcome::Retry { at, .. } => {
-                    retried.push((id, instant(*at)));
+                    retried.push((id, instant(*at), 0));
                     ended.retried.push((job.kind.clone(), *at));
                 }
             }
@@ -136,9 +141,11 @@ impl Settlements {
             steps.fetch(sqlx::query(END_SQL).bind(done)).await?;
         }
         if !retried.is_empty() {
-            let (ids, instants): (Vec<_>, Vec<_>) = retried.into_iter().unzip();
+            let ids: Vec<_> = retried.iter().map(|(id, ..)| *id).collect();
+            let instants: Vec<_> = retried.iter().map(|(_, at, _)| *at).collect();
+            let uncounted: Vec<_> = retried.iter().map(|(.., it)| *it).collect();
             let retry = sqlx::query(RETRY_SQL).bind(ids).bind(instants);
-            steps.fetch(retry).await?;
+            steps.fetch(retry.bind(uncounted)).await?;
         }
         if !buried.is_empty() {
             let (ids, reasons): (Vec<_>, Vec<_>) = buried.into_iter().unzip();

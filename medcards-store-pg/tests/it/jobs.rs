@@ -157,6 +157,50 @@ async fn of_one_user_no_two_jobs_are_under_way_however_commits_are_interleaved()
     timeout(PATIENCE, working.join_all()).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn none_of_a_users_jobs_is_claimed_while_one_is_put_back() {
+    let (store, database) = fresh().await;
+    let first = ordered(1, 0);
+    store.enqueue(vec![first.clone()], at(0)).await.unwrap();
+    let died = Settlement {
+        outcome: JobOutcome::Dead {
+            reason: "it cannot work".to_owned(),
+        },
+        ..done(&claim(&store, 1).await[0])
+    };
+    store.settle(vec![died], at(1)).await.unwrap();
+    // The requeueing has its number, and waits for whoever writes a row of this id.
+    let mut connection = connect(&database).await;
+    let mut row = connection.begin().await.unwrap();
+    sqlx::query(
+        "INSERT INTO jobs (id, run_at, enqueued_at, attempt, uncounted, is_ordered, is_claimed, kind,
+                           payload)
+         VALUES ($1, now(), now(), 0, 0, false, false, 'other', '')",
+    )
+    .bind(*first.id.as_uuid())
+    .execute(&mut *row)
+    .await
+    .unwrap();
+    let (requeuing, id) = (store.clone(), first.id);
+    let requeuing = tokio::spawn(async move { requeuing.requeue(&[id], at(2)).await });
+    until("the requeueing waits", async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        (database.psql(waiting).trim() == "1").then_some(())
+    })
+    .await;
+    let second = ordered(1, 3);
+    store.enqueue(vec![second.clone()], at(3)).await.unwrap();
+    assert_eq!(claim(&store, 4).await, [], "the first may come before it");
+    row.rollback().await.unwrap();
+    assert_eq!(requeuing.await.unwrap().unwrap(), 1);
+    let claimed = claim(&store, 5).await;
+    assert_eq!(ids(&claimed), [first.id]);
+    assert_eq!(claim(&store, 6).await, [], "two of one user at a time");
+    store.settle(vec![done(&claimed[0])], at(7)).await.unwrap();
+    assert_eq!(ids(&claim(&store, 8).await), [second.id]);
+}
+
 #[tokio::test]
 async fn the_jobs_of_a_user_who_lives_elsewhere_are_refused() {
     let (store, database) = fresh().await;

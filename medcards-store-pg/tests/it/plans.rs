@@ -63,8 +63,8 @@ INSERT INTO shared_answers (id, case_id, case_version, locale, question, answer,
 SELECT md5('s' || n)::uuid, md5('c' || n % 500)::uuid, 1, 'en', 'q', 'a', md5('u1')::uuid, now() FROM generate_series(0, 5000) AS n;
 INSERT INTO view_rows (edition, owner, place, item, bytes)
 SELECT 1, md5('o' || n % 300)::uuid, CASE WHEN n % 3 > 0 THEN n END, decode(md5('i' || n), 'hex'), '\x01' FROM generate_series(0, 30000) AS n;
-INSERT INTO jobs (id, run_at, enqueued_at, attempt, user_id, bucket, is_ordered, is_claimed, kind, payload)
-SELECT md5('j' || n)::uuid, timestamptz '2026-01-15' + n * interval '1 second', timestamptz '2026-01-15', 0, md5('u' || n % 900)::uuid,
+INSERT INTO jobs (id, run_at, enqueued_at, attempt, uncounted, user_id, bucket, is_ordered, is_claimed, kind, payload)
+SELECT md5('j' || n)::uuid, timestamptz '2026-01-15' + n * interval '1 second', timestamptz '2026-01-15', 0, 0, md5('u' || n % 900)::uuid,
        n % 900, n % 4 = 0, false, 'kind-' || n % 20, '{}' FROM generate_series(0, 20000) AS n;
 INSERT INTO dead_jobs (id, enqueued_at, died_at, attempts, is_ordered, kind, payload, reason)
 SELECT md5('d' || n)::uuid, now(), now(), 1, false, 'kind-1', '{}', 'r' FROM generate_series(0, 5000) AS n;

@@ -15,9 +15,9 @@ use crate::writer::Write;
 /// claimed one is still too late.
 const REQUEUE_SQL: &str = "
 INSERT INTO jobs
-    (id, kind, payload, user_id, bucket, is_ordered, run_at, attempt, is_claimed, enqueued_at,
-     reason)
-SELECT dead_jobs.id, dead_jobs.kind, payload, user_id, bucket, is_ordered, ?2, attempt, 0,
+    (id, kind, payload, user_id, bucket, is_ordered, run_at, attempt, uncounted, is_claimed,
+     enqueued_at, reason)
+SELECT dead_jobs.id, dead_jobs.kind, payload, user_id, bucket, is_ordered, ?2, attempt, attempt, 0,
        enqueued_at, reason
 FROM (
     SELECT unhex(value) AS id, min(key) AS place FROM json_each(?1) GROUP BY value

@@ -30,8 +30,9 @@ CROSS JOIN job_keys ON job_keys.kind = wanted.value ->> 0 AND job_keys.key = wan
 
 static INSERTS: LazyLock<Bulk> = LazyLock::new(|| {
     let head = "INSERT INTO jobs
-        (id, kind, payload, user_id, bucket, is_ordered, run_at, attempt, is_claimed, enqueued_at)";
-    Bulk::new(head, 10, "")
+        (id, kind, payload, user_id, bucket, is_ordered, run_at, attempt, uncounted, is_claimed,
+         enqueued_at)";
+    Bulk::new(head, 11, "")
 });
 
 static PUT_KEYS: LazyLock<Bulk> = LazyLock::new(|| {
@@ -170,6 +171,7 @@ async fn insert_jobs(
                 .bind(job.bucket().map(|bucket| i64::from(bucket.get())))
                 .bind(i64::from(job.order == JobOrder::OfUser))
                 .bind(micros(job.run_at))
+                .bind(0)
                 .bind(0)
                 .bind(0)
                 .bind(micros(*now));

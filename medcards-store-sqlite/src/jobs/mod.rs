@@ -58,7 +58,7 @@ ORDER BY run_at, sequence LIMIT ?3";
 const CLAIM_SQL: &str = "
 UPDATE jobs SET attempt = attempt + 1, run_at = ?1, is_claimed = 1
 WHERE sequence IN (SELECT value FROM json_each(?2))
-RETURNING sequence, id, kind, payload, user_id, enqueued_at, attempt, run_at";
+RETURNING sequence, id, kind, payload, user_id, enqueued_at, attempt, attempt - uncounted, run_at";
 
 /// The claims come as a JSON list of ids and attempts.
 const HEARTBEAT_SQL: &str = "
@@ -290,15 +290,14 @@ impl Write for Claim {
             .bind(sequences)
             .fetch_all(connection)
             .await?;
-        let claimed: Option<Vec<_>> = rows.iter().map(read_claimed).collect();
+        let due: HashMap<i64, i64> = due
+            .into_iter()
+            .map(|(at, sequence)| (sequence, at))
+            .collect();
+        let claimed: Option<Vec<_>> = rows.iter().map(|row| read_claimed(row, &due)).collect();
         let mut claimed = claimed.ok_or_else(|| error::unreadable("job"))?;
         // SQLite returns rows in the order in which it changed them.
-        let places: HashMap<i64, usize> = due
-            .iter()
-            .enumerate()
-            .map(|(place, (_, sequence))| (*sequence, place))
-            .collect();
-        claimed.sort_unstable_by_key(|(sequence, _)| places.get(sequence).copied());
+        claimed.sort_unstable_by_key(|(sequence, job)| (job.run_at, *sequence));
         Ok(claimed.into_iter().map(|(_, job)| job).collect())
     }
 }
@@ -384,16 +383,20 @@ fn read_order(columns: &mut Columns<'_>) -> Option<JobOrder> {
     })
 }
 
-fn read_claimed(row: &SqliteRow) -> Option<(i64, ClaimedJob)> {
+/// Reads a job that was due at one of these instants, by its sequence, which comes with it.
+fn read_claimed(row: &SqliteRow, due: &HashMap<i64, i64>) -> Option<(i64, ClaimedJob)> {
     let mut columns = Columns::of(row);
     let sequence = columns.next()?;
+    let run_at = Timestamp::from_microsecond(*due.get(&sequence)?).ok()?;
     let job = ClaimedJob {
         id: JobId::from_bytes(columns.id()?),
         kind: JobKind::new(columns.next()?)?,
         payload: columns.next()?,
         user_id: read_user(&mut columns)?,
         enqueued_at: columns.instant()?,
+        run_at,
         attempt: columns.number()?,
+        tries: columns.number()?,
         leased_until: columns.instant()?,
     };
     Some((sequence, job))
@@ -423,6 +426,7 @@ pub(crate) fn read_job_row(row: &SqliteRow) -> Option<JobRow> {
         enqueued_at: columns.instant()?,
         run_at: columns.instant()?,
         attempt: columns.number()?,
+        uncounted: columns.number()?,
     })
 }
 

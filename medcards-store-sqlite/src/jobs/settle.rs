@@ -26,6 +26,10 @@ UPDATE jobs SET run_at = retry.value ->> 1, reason = retry.value ->> 2, is_claim
 FROM json_each(?) AS retry
 WHERE jobs.sequence = retry.value ->> 0";
 
+const RELEASE_SQL: &str = "
+UPDATE jobs SET run_at = ?2, uncounted = uncounted + 1, is_claimed = 0
+WHERE sequence IN (SELECT value FROM json_each(?1))";
+
 const BURY_SQL: &str = "
 INSERT INTO dead_jobs
     (id, kind, payload, user_id, bucket, is_ordered, attempt, enqueued_at, died_at, reason)
@@ -131,10 +135,12 @@ async fn end_attempts(
     ends: &[(i64, &End)],
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let (mut over, mut retried, mut dead) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut over, mut released) = (Vec::new(), Vec::new());
+    let (mut retried, mut dead) = (Vec::new(), Vec::new());
     for (sequence, end) in ends {
         match &end.outcome {
             JobOutcome::Done => over.push(*sequence),
+            JobOutcome::Released => released.push(*sequence),
             JobOutcome::Retry { at, reason } => {
                 retried.push((*sequence, micros(*at), cut_off(reason)));
             }
@@ -148,6 +154,13 @@ async fn end_attempts(
         let retried = json_list(retried.into_iter())?;
         sqlx::query(RETRY_SQL)
             .bind(retried)
+            .execute(&mut *connection)
+            .await?;
+    }
+    if !released.is_empty() {
+        sqlx::query(RELEASE_SQL)
+            .bind(json_list(released.into_iter())?)
+            .bind(micros(now))
             .execute(&mut *connection)
             .await?;
     }
@@ -206,6 +219,7 @@ mod tests {
         check(HELD_SQL, &["(id=?)"]).await;
         check(DELETE_SQL, &["PRIMARY KEY (rowid=?)"]).await;
         check(RETRY_SQL, &["PRIMARY KEY (rowid=?)"]).await;
+        check(RELEASE_SQL, &["PRIMARY KEY (rowid=?)"]).await;
         check(BURY_SQL, &["PRIMARY KEY (rowid=?)"]).await;
     }
 }

@@ -118,6 +118,10 @@ impl LearningSaboteur {
             ("effects_are_written_with_the_end", JobOutcome::Retry { .. }) => {
                 it.effects = Default::default();
             }
+            ("a_released_job_is_due_at_once", outcome @ JobOutcome::Released) => {
+                let reason = String::new();
+                *outcome = JobOutcome::Retry { at: now, reason };
+            }
             ("a_job_of_an_effect_is_like_any_other", _) => {
                 for job in &mut it.effects.jobs {
                     job.dedup = None;
