@@ -32,7 +32,14 @@ const SLACK: Duration = Duration::from_millis(250);
 /// What this process knows of the due jobs of each kind.
 #[derive(Debug, Default)]
 pub(crate) struct Floors {
-    by_kind: Mutex<HashMap<JobKind, Floor>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_kind: HashMap<JobKind, Floor>,
+    /// How often all of it was forgotten.
+    forgotten: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,6 +67,7 @@ pub(crate) struct Reading {
     /// Of each kind, in the order in which they were asked for.
     pub(crate) below: Vec<Below>,
     is_all: Vec<bool>,
+    forgotten: u64,
 }
 
 /// What a claim found of a kind.
@@ -75,11 +83,11 @@ impl Floors {
     /// Begins a reading of the due jobs of these kinds.
     pub(crate) fn begin(&self, kinds: &[JobKind]) -> Reading {
         let began = Instant::now();
-        let mut by_kind = self.lock();
+        let mut known = self.lock();
         let mut below = Vec::with_capacity(kinds.len());
         let mut is_all = Vec::with_capacity(kinds.len());
         for kind in kinds {
-            let floor = by_kind.entry(kind.clone()).or_default();
+            let floor = known.by_kind.entry(kind.clone()).or_default();
             floor.lowered_to = None;
             let reads_all = floor.read_all.is_none_or(|(at, took)| {
                 took.is_zero() || began.duration_since(at) >= (took * REST).min(REST_MAX)
@@ -94,6 +102,7 @@ impl Floors {
             began,
             below,
             is_all,
+            forgotten: known.forgotten,
         }
     }
 
@@ -116,9 +125,12 @@ impl Floors {
             false => took,
         };
         let present = now.checked_sub(SLACK).unwrap_or(now);
-        let mut by_kind = self.lock();
+        let mut known = self.lock();
+        if known.forgotten != reading.forgotten {
+            return;
+        }
         for (kind, is_all) in kinds.iter().zip(&reading.is_all) {
-            let floor = by_kind.entry(kind.clone()).or_default();
+            let floor = known.by_kind.entry(kind.clone()).or_default();
             if *is_all {
                 floor.read_all = Some((reading.began, took));
             }
@@ -133,9 +145,9 @@ impl Floors {
 
     /// Where reading may begin for a question that changes nothing.
     pub(crate) fn below(&self, kinds: &[JobKind]) -> Vec<Below> {
-        let by_kind = self.lock();
+        let known = self.lock();
         let below = |kind| {
-            let floor: &Floor = by_kind.get(kind)?;
+            let floor: &Floor = known.by_kind.get(kind)?;
             let (_, took) = floor.read_all?;
             (!took.is_zero()).then_some(floor.below)
         };
@@ -147,8 +159,8 @@ impl Floors {
 
     /// A job of a kind is due at an instant, by what this process has committed.
     pub(crate) fn lower(&self, kind: &JobKind, run_at: Timestamp) {
-        let mut by_kind = self.lock();
-        let Some(floor) = by_kind.get_mut(kind) else {
+        let mut known = self.lock();
+        let Some(floor) = known.by_kind.get_mut(kind) else {
             return;
         };
         let lowered = floor.lowered_to.unwrap_or(run_at);
@@ -158,8 +170,16 @@ impl Floors {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<JobKind, Floor>> {
-        self.by_kind.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Jobs of some kinds may be due at any instant: the next claim reads everything, and one that is
+    /// under way teaches nothing.
+    pub(crate) fn forget(&self) {
+        let mut known = self.lock();
+        known.forgotten += 1;
+        known.by_kind.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -240,6 +260,20 @@ mod tests {
     fn what_was_not_cheap_is_done_again_after_a_while() {
         let floors = Floors::default();
         claim(&floors, 2 * SECOND, nothing(), false);
+        assert_eq!(
+            claim(&floors, Duration::ZERO, nothing(), false),
+            Below::default()
+        );
+    }
+
+    #[test]
+    fn what_was_forgotten_is_read_again_whoever_reads_meanwhile() {
+        let floors = Floors::default();
+        claim(&floors, SECOND / 20, first(900), true);
+        let kinds = [kind()];
+        let reading = floors.begin(&kinds);
+        floors.forget();
+        floors.learn(&kinds, &reading, &HashMap::new(), at(1_000), 0, false);
         assert_eq!(
             claim(&floors, Duration::ZERO, nothing(), false),
             Below::default()

@@ -129,8 +129,11 @@ impl PgStore {
     }
 
     /// Hints to everybody who waits, here and in other processes, that jobs, notices and events were
-    /// probably written by a transaction of yours. Without it they find out at their next look.
+    /// probably written by a transaction of yours. Without it they find out at their next look, and here
+    /// about a second later.
     pub fn have_committed(&self) {
+        // A claim may have passed them by since they were enqueued.
+        self.floors().forget();
         for topic in [Topic::Events, Topic::Jobs, Topic::Notices] {
             self.signals().give(topic);
         }
