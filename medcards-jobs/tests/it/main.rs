@@ -1,4 +1,5 @@
-//! Views kept, jobs done and cron, on a store in memory whose calls fail as planned.
+//! Views kept, jobs done and cron: on a store in memory whose calls fail as planned, and on the stores
+//! there are.
 
 // What the others share: a deployment, its processes, and a view that counts.
 mod world;
@@ -7,6 +8,8 @@ mod world;
 mod cron;
 // Who is told that a key was corrected, and what is deleted.
 mod learning;
+// The same on a file and on a server.
+mod stores;
 // Views against what their log says.
 mod views;
 // Messages to another server.
