@@ -293,7 +293,7 @@ async fn assert_kept(home: &Home, server: Server, ledgers: &[(Student, Ledger)])
     for (student, ledger) in ledgers {
         assert_listed(&student.at(server.url()), ledger).await;
     }
-    is_learnt(&server).await;
+    is_learnt(home, &server).await;
     server.stop().await;
     assert_logged(&*home.store().await, ledgers).await;
     let learnt = home.with_learning(async |store, views| assert_learnt(store, views).await);

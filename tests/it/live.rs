@@ -89,7 +89,7 @@ async fn each_client_is_told_of_everything_once_whatever_breaks() {
     urls.send_replace(urls_of(&servers));
     answering.await.unwrap();
 
-    is_learnt(&servers[0]).await;
+    is_learnt(&home, &servers[0]).await;
     let written = home
         .with_learning(async |_, learnt| written(learnt, &students).await)
         .await;

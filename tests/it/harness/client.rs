@@ -1,8 +1,8 @@
 //! Those who ask the server: anybody, and students.
 
 use bytes::Bytes;
-use medcards_core::AnswerId;
 use medcards_core::time::{Clock, SystemClock};
+use medcards_core::{AnswerId, Timestamp};
 use reqwest::header::{ACCEPT, HeaderMap};
 use serde_json::{Value, json};
 
@@ -213,6 +213,11 @@ impl Reply {
             .unwrap_or_else(|| panic!("no code: {problem}"))
             .to_owned()
     }
+}
+
+/// An answer id that a client made at this instant.
+pub(crate) fn uuid_v7_of(instant: Timestamp) -> String {
+    AnswerId::new(instant).to_string()
 }
 
 /// A new answer id, made by the client as clients make it.

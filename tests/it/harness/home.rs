@@ -2,21 +2,36 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use medcards_core::job::{Effects, JobOutcome, Settlement};
 use medcards_core::store::{LearningStore, Store};
+use medcards_core::time::{Clock, SystemClock};
 use medcards_store_pg::{Keeping, PgConfig, PgStore};
 use medcards_store_sqlite::{SqliteConfig, SqliteStore};
 use medcards_tests::pg::{Bouncer, Cluster, Database, Installed};
 use medcards_tests::redis::RedisServer;
 use tempfile::TempDir;
 
-use super::Launch;
+use super::{Launch, until};
 
 /// The file of the store in the data folder.
 const FILE: &str = "medcards.sqlite";
 
 /// How many replicas a primary has that has any: another one to turn to.
 const REPLICAS: usize = 2;
+
+/// More than any lease lasts, and than a job waits between two attempts: an hour.
+const LEASES_OVER: Duration = Duration::from_hours(2);
+
+/// Whether all of the log is shown.
+const IS_SHOWN: &str = "
+SELECT NOT EXISTS (
+    SELECT FROM events WHERE transaction_id >= pg_snapshot_xmin(pg_current_snapshot())
+)";
+
+/// How many jobs are claimed at a time.
+const JOBS_PER_CLAIM: usize = 100;
 
 /// What a server is started on, again and again if need be. Dropping it removes all of it.
 #[derive(Debug)]
@@ -195,6 +210,56 @@ impl Home {
                 done
             }
         }
+    }
+
+    /// Ends what a server held that was killed, as time would: the leads of views, and its jobs, which
+    /// all are due then.
+    pub(crate) async fn end_leases(&self) {
+        self.with_learning(async |_, learnt| {
+            for view in learnt.list_views().await.unwrap() {
+                if let Some((runner, _)) = view.lead {
+                    learnt.give_up_lead(&view.name, runner).await.unwrap();
+                }
+            }
+            let now = SystemClock::new().now();
+            let counts = learnt.job_counts(now).await.unwrap();
+            let kinds: Vec<_> = counts.into_iter().map(|it| it.kind).collect();
+            let mut ended = Vec::new();
+            loop {
+                let later = now + LEASES_OVER;
+                let claimed = learnt
+                    .claim(&kinds, JOBS_PER_CLAIM, later, LEASES_OVER)
+                    .await
+                    .unwrap();
+                if claimed.is_empty() {
+                    break;
+                }
+                ended.extend(claimed.iter().map(|job| Settlement {
+                    claim: job.claim(),
+                    outcome: JobOutcome::Retry {
+                        at: now,
+                        reason: "its server was killed".to_owned(),
+                    },
+                    effects: Effects::default(),
+                }));
+            }
+            for some in ended.chunks(JOBS_PER_CLAIM) {
+                learnt.settle(some.to_vec(), now).await.unwrap();
+            }
+        })
+        .await;
+    }
+
+    /// Waits until readers of the log see all of it: PostgreSQL holds back what was written, while
+    /// anything older is under way anywhere on its cluster.
+    pub(crate) async fn log_is_shown(&self) {
+        let Some(database) = &self.database else {
+            return;
+        };
+        until("the log is shown", async || {
+            (database.psql(IS_SHOWN).trim() == "t").then_some(())
+        })
+        .await;
     }
 
     async fn pg_store(database: &Database) -> PgStore {

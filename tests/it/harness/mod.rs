@@ -11,12 +11,12 @@ mod stream;
 mod token;
 
 pub(crate) use cargo::{cargo, example, workspace};
-pub(crate) use client::{Client, Reply, Student, send, try_send, uuid_v7};
+pub(crate) use client::{Client, Reply, Student, send, try_send, uuid_v7, uuid_v7_of};
 pub(crate) use fleet::{Fleet, SERVERS, figure, measure};
 pub(crate) use home::{Home, on_each_store};
 pub(crate) use model::{CALL_COST, Model, Mood, PIECES};
 pub(crate) use processes::{block_until, processes_in};
-pub(crate) use server::{Launch, Server, is_learnt};
+pub(crate) use server::{Launch, Server, is_corrected, is_done, is_learnt};
 pub(crate) use stream::SseReader;
 pub(crate) use token::{Claims, SECRET, admin_token, forge, seconds_from_now};
 

@@ -6,8 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 
-use super::client::Client;
-use super::{SECRET, admin_token, cargo, until};
+use super::client::{Client, Student};
+use super::{Home, SECRET, admin_token, cargo, until};
 use serde_json::Value;
 
 /// How many views of the log there are.
@@ -181,14 +181,45 @@ fn keep_lines(pipe: impl Read + Send + 'static, output: &Arc<Mutex<String>>) {
 }
 
 /// Waits until the views of the log have counted all of it.
-pub(crate) async fn is_learnt(server: &Server) {
+pub(crate) async fn is_learnt(home: &Home, server: &Server) {
+    home.log_is_shown().await;
     let admin = server.client().holder(admin_token());
     until("the views have counted every event", async || {
-        let views = admin.get("/v1/admin/views").await.expect(200);
-        let views = views["items"].as_array()?.clone();
+        let views = views(&admin).await;
         let has_counted =
             |view: &Value| view["next"].is_null() && view["current"]["behind_events"] == 0;
         (views.len() == VIEWS && views.iter().all(has_counted)).then_some(())
     })
     .await;
+}
+
+/// Waits until the views know so many corrections of keys, and have counted all of the log with them.
+pub(crate) async fn is_corrected(home: &Home, server: &Server, corrections: u64) {
+    let admin = server.client().holder(admin_token());
+    until("the views know every correction", async || {
+        let views = views(&admin).await;
+        let knows = |view: &Value| view["current"]["corrections"] == corrections;
+        views.iter().all(knows).then_some(())
+    })
+    .await;
+    is_learnt(home, server).await;
+}
+
+/// Waits until all jobs are done, or dead.
+pub(crate) async fn is_done(server: &Server) {
+    let admin = server.client().holder(admin_token());
+    until("all jobs are done", async || {
+        let kinds = admin.get("/v1/admin/jobs").await.expect(200);
+        let mut kinds = kinds["items"].as_array()?.iter();
+        // What cron enqueues is no job of the test.
+        let is_done = |kind: &Value| kind["due"] == 0 && kind["later"] == 0;
+        kinds.all(is_done).then_some(())
+    })
+    .await;
+}
+
+/// How the views stand.
+async fn views(admin: &Student) -> Vec<Value> {
+    let views = admin.get("/v1/admin/views").await.expect(200);
+    views["items"].as_array().unwrap().clone()
 }
