@@ -21,6 +21,8 @@ mod journey;
 mod kill;
 /// What is said to one student, and who else might hear of it.
 mod leaks;
+/// What is learnt of answers, and said to who gave them.
+mod learning;
 /// A thousand students who are told of what happens, on servers that come, go and die.
 mod live;
 /// A deployment that moves from SQLite to PostgreSQL, and is killed while it does.
@@ -39,6 +41,7 @@ mod sessions;
 mod strangers;
 /// One trace of requests, played on every kind of store.
 mod trace;
+
 
 /// The decisions of another rate limiter, call by call.
 mod upstash;
