@@ -35,6 +35,8 @@ mod precompute;
 mod real_data;
 /// What happens to Redis while students study, and how little they see of it.
 mod redis_faults;
+/// A key that was wrong, and all that follows its correction.
+mod regrading;
 /// Signing in and out, on servers that come and go.
 mod sessions;
 /// Whose data is whose, and which tokens open what.
