@@ -44,6 +44,8 @@ mod strangers;
 /// One trace of requests, played on every kind of store.
 mod trace;
 
+/// Days on which nobody could answer.
+mod outage;
 
 /// The decisions of another rate limiter, call by call.
 mod upstash;
