@@ -46,6 +46,8 @@ mod trace;
 
 /// Days on which nobody could answer.
 mod outage;
+/// Telling another server, which fails in every way.
+mod webhook;
 
 /// The decisions of another rate limiter, call by call.
 mod upstash;
