@@ -37,6 +37,8 @@ mod real_data;
 mod redis_faults;
 /// A key that was wrong, and all that follows its correction.
 mod regrading;
+/// Servers that work, for servers that serve.
+mod roles;
 /// Signing in and out, on servers that come and go.
 mod sessions;
 /// Whose data is whose, and which tokens open what.
