@@ -295,11 +295,13 @@ async fn assert_kept(home: &Home, server: Server, ledgers: &[(Student, Ledger)])
     }
     is_learnt(home, &server).await;
     server.stop().await;
-    assert_logged(&*home.store().await, ledgers).await;
+    // Closed before another opens it: a file is one's alone.
+    home.with_store(async |store| assert_logged(store, ledgers).await)
+        .await;
     let learnt = home.with_learning(async |store, views| assert_learnt(store, views).await);
     let learnt = learnt.await;
     assert!(learnt.awards > 0, "nobody has a badge: {learnt:?}");
-    println!("every figure is that of the log: {learnt:?}");
+    say(&format!("every figure is that of the log: {learnt:?}"));
 }
 
 /// The server lists every answer of the student once, as it was acknowledged, and no other.
@@ -385,19 +387,23 @@ pub(crate) async fn logged_answers(store: &dyn Store) -> Vec<Answer> {
     }
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "the figures are what the command is run for"
-)]
 fn report(what: &str, ledgers: &[(Student, Ledger)], started: Instant) {
     let answers: usize = ledgers.iter().map(|(_, ledger)| ledger.answers.len()).sum();
     let [stored, lost] = ledgers.iter().fold([0, 0], |sum, (_, ledger)| {
         [sum[0] + ledger.repeated[0], sum[1] + ledger.repeated[1]]
     });
-    eprintln!(
+    say(&format!(
         "{what}, {answers} answers acknowledged, all there once; of {} sent again {stored} were \
          stored before and {lost} were not; {:.1} s",
         stored + lost,
         started.elapsed().as_secs_f64(),
-    );
+    ));
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the figures are what the command is run for"
+)]
+fn say(text: &str) {
+    eprintln!("{text}");
 }
