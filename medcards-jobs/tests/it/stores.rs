@@ -198,7 +198,11 @@ async fn a_worker_that_slept_past_its_lease_writes_nothing_in_postgres() {
 
 /// Makes another option the right one of a case, and has students told.
 async fn correct(store: &SqliteStore, case: &Case, n: u32, right: usize, now: Timestamp) {
-    let current = store.find_case(case.id, None).await.unwrap().unwrap();
+    let current = store
+        .find_case(case.id, None)
+        .await
+        .expect("a file is read")
+        .expect("the case is published");
     let mut record = sample_record(n);
     record.answer_keys = vec![["A", "B"][right].to_owned()];
     record.explanation = Some(format!("Corrected after version {}.", current.version));
@@ -207,16 +211,19 @@ async fn correct(store: &SqliteStore, case: &Case, n: u32, right: usize, now: Ti
     let correction = CaseCorrection {
         case_id: case.id,
         current: current.version,
-        content: record.try_into().unwrap(),
+        content: record.try_into().expect("the record is whole"),
         versions: vec![(CaseVersion::FIRST, right)],
         jobs: vec![NewJob::new(JobKind::named(NOTIFY_REGRADED), walk, now)],
         corrected_at: now,
     };
-    store.correct_case(correction).await.unwrap();
+    store
+        .correct_case(correction)
+        .await
+        .expect("the version is current");
 }
 
 async fn are_whole(runner: &LearningRunner) -> bool {
-    let statuses = runner.statuses().await.unwrap();
+    let statuses = runner.statuses().await.expect("a file is read");
     let is_whole = |it: &medcards_jobs::view::ViewStatus| {
         it.behind_events == Some(0) && it.state.next.is_none()
     };
