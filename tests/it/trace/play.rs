@@ -230,8 +230,8 @@ async fn read(response: Response) -> Value {
 fn names(body: &Value) -> Value {
     let lines = body.as_str().unwrap_or_default().lines();
     // With Redis there is more to tell of.
-    let of_redis =
-        ["redis", "cache", "limit", "session"].map(|of| format!("# TYPE medcards_{of}_"));
+    let of_redis = ["redis", "cache", "leaderboard", "limit", "session"]
+        .map(|of| format!("# TYPE medcards_{of}_"));
     let is_common = |line: &&str| !of_redis.iter().any(|start| line.starts_with(start));
     let lines = lines.filter(|line| line.starts_with("# TYPE"));
     let names: BTreeSet<_> = lines.filter(is_common).collect();
