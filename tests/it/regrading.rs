@@ -75,7 +75,7 @@ async fn all_follows_a_corrected_key_and_each_student_is_told_once_though_the_se
     school.somebody_is_told(&server, 1).await;
     server = restart(&home, server).await;
     is_corrected(&home, &server, 1).await;
-    is_done(&server).await;
+    is_done(&home, &server).await;
     school.is_graded(&server, 1, "B").await;
     school.is_told(&server, &["B"]).await;
 
@@ -93,7 +93,7 @@ async fn all_follows_a_corrected_key_and_each_student_is_told_once_though_the_se
     school.view_is_built(&server, 3).await;
     server = restart(&home, server).await;
     is_corrected(&home, &server, 3).await;
-    is_done(&server).await;
+    is_done(&home, &server).await;
     school.is_graded(&server, 1, "C").await;
     school.is_told(&server, &["B", "C"]).await;
     assert!(school.has_badge(&server).await, "a badge stays");

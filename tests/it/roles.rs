@@ -76,7 +76,7 @@ impl Shift {
             corrected += usize::from(admin.post(&path, &form).await.status == 201);
         }
         assert_eq!(corrected, 1);
-        is_done(&self.serving[0]).await;
+        is_done(&self.home, &self.serving[0]).await;
         let notices = student.get("/v1/me/notices").await.expect(200);
         let notices = notices["items"].as_array().unwrap().iter();
         let regraded = notices.filter(|it| it["kind"] == "regraded").count();

@@ -322,7 +322,7 @@ async fn each_badge_and_each_regraded_answer_arrives_though_both_servers_fail(ho
     receiver.is(Mood::Well);
     server = receiver.relaunch(&home, server).await;
     is_corrected(&home, &server, 1).await;
-    is_done(&server).await;
+    is_done(&home, &server).await;
 
     let told = told(&server, &students).await;
     assert_eq!(told.len(), 2 * STUDENTS);
@@ -392,7 +392,7 @@ async fn a_message_that_is_not_wanted_is_given_up_and_sent_again_when_told(home:
         );
     }
     receiver.has_taken(1).await;
-    is_done(&server).await;
+    is_done(&home, &server).await;
     let taken = receiver.taken();
     let ids: Vec<_> = taken.iter().map(|message| &*message.id).collect();
     assert_eq!(ids, [sent]);

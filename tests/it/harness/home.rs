@@ -24,10 +24,12 @@ const REPLICAS: usize = 2;
 /// More than any lease lasts, and than a job waits between two attempts: an hour.
 const LEASES_OVER: Duration = Duration::from_hours(2);
 
-/// Whether all of the log is shown.
+/// Whether all of the log is shown, and all notices.
 const IS_SHOWN: &str = "
 SELECT NOT EXISTS (
     SELECT FROM events WHERE transaction_id >= pg_snapshot_xmin(pg_current_snapshot())
+    UNION ALL
+    SELECT FROM notices WHERE transaction_id >= pg_snapshot_xmin(pg_current_snapshot())
 )";
 
 /// How many jobs are claimed at a time.
@@ -250,7 +252,7 @@ impl Home {
         .await;
     }
 
-    /// Waits until readers of the log see all of it: PostgreSQL holds back what was written, while
+    /// Waits until readers of the log and of notices see all of them: PostgreSQL holds back what was written, while
     /// anything older is under way anywhere on its cluster.
     pub(crate) async fn log_is_shown(&self) {
         let Some(database) = &self.database else {

@@ -191,6 +191,7 @@ pub(crate) async fn is_learnt(home: &Home, server: &Server) {
         (views.len() == VIEWS && views.iter().all(has_counted)).then_some(())
     })
     .await;
+    home.log_is_shown().await;
 }
 
 /// Waits until the views know so many corrections of keys, and have counted all of the log with them.
@@ -206,7 +207,7 @@ pub(crate) async fn is_corrected(home: &Home, server: &Server, corrections: u64)
 }
 
 /// Waits until all jobs are done, or dead.
-pub(crate) async fn is_done(server: &Server) {
+pub(crate) async fn is_done(home: &Home, server: &Server) {
     let admin = server.client().holder(admin_token());
     until("all jobs are done", async || {
         let kinds = admin.get("/v1/admin/jobs").await.expect(200);
@@ -216,6 +217,7 @@ pub(crate) async fn is_done(server: &Server) {
         kinds.all(is_done).then_some(())
     })
     .await;
+    home.log_is_shown().await;
 }
 
 /// How the views stand.
