@@ -54,6 +54,9 @@ const DAYS: u64 = 60;
 /// How often it is looked how far the views are.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// At every how many looks it is counted how far they are behind: counting reads what it counts.
+const LOOKS_PER_COUNT: u32 = 20;
+
 /// Builds all views of a log, and builds them anew while students answer and read.
 #[derive(Debug, Parser)]
 struct Options {
@@ -295,10 +298,13 @@ async fn watch(home: &Home, options: &Options, built: Built) -> Outcome<()> {
     let mut done: Vec<ViewName> = Vec::new();
     let mut behind_max = 0;
     let mut seen_next: Vec<ViewName> = Vec::new();
+    let mut looks = 0_u32;
     while done.len() < views {
         tokio::time::sleep(LOOK_INTERVAL).await;
+        looks += 1;
         for view in home.learning.list_views().await? {
             if built == Built::Anew
+                && looks.is_multiple_of(LOOKS_PER_COUNT)
                 && let Some(current) = view.current
             {
                 behind_max = behind_max.max(home.store.count_events(current.position).await?);
