@@ -210,7 +210,7 @@ async fn what_was_learnt_before_a_move_is_learnt_again_after_it() {
             student.answer(id, &[key]).await.expect(201);
         }
     }
-    is_learnt(&server).await;
+    is_learnt(&before, &server).await;
     let learnt = learnt_of(&server, &students).await;
     server.stop().await;
 
@@ -219,7 +219,7 @@ async fn what_was_learnt_before_a_move_is_learnt_again_after_it() {
     let (code, words) = run(&mut move_command(&file, &after.database().url(), &[]));
     assert_eq!(code, 0, "{words}");
     let server = after.launch().start().await;
-    is_learnt(&server).await;
+    is_learnt(&after, &server).await;
     assert_eq!(learnt_of(&server, &students).await, learnt);
     for of_student in learnt.chunks(LEARNT.len()) {
         let answered = &of_student[0]["total"]["answered"];
