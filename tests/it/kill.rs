@@ -288,7 +288,6 @@ async fn answer_until_over(
 }
 
 /// What the students remember is what the server lists, and what is in the log.
-#[expect(clippy::print_stdout, reason = "shown when a test fails")]
 async fn assert_kept(home: &Home, server: Server, ledgers: &[(Student, Ledger)]) {
     for (student, ledger) in ledgers {
         assert_listed(&student.at(server.url()), ledger).await;
