@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -21,13 +22,17 @@ use crate::id::{CaseId, UserId};
 use crate::leaderboard::Leaderboards;
 use crate::store::{Consistency, LearningStore, PageLimit, Store};
 use crate::view::{Award, ProjectionRow, View, ViewState, ViewStore};
-use crate::{ErrorKind, Result};
+use crate::{ErrorKind, Result, Timestamp};
 
 /// The most due reviews that one read returns.
 pub const DUE_REVIEWS_MAX: usize = 200;
 
 /// Of how many due reviews, those due longest, the next case is picked.
 const DUE_REVIEWS_PICKED_FROM: usize = 64;
+
+/// How long ago an answer was given at most that keeps its case from coming again: 12 hours, a day of
+/// study. Nothing is due sooner.
+const ANSWERED_LATELY: Duration = Duration::from_hours(12);
 
 /// What is learnt from the answers of a platform, to be read.
 ///
@@ -46,7 +51,7 @@ pub(super) struct Inner {
     leaderboards: Arc<dyn Leaderboards>,
     policy: Arc<dyn NextCasePolicy>,
     model: AbilityModel,
-    catalogue: CatalogueKeeper,
+    catalogue: Arc<CatalogueKeeper>,
     ability: View<AbilityRow>,
     user_stats: View<UserStatsRow>,
     case_stats: View<CaseStatsRow>,
@@ -123,7 +128,7 @@ impl LearningBuilder {
             leaderboards,
             policy,
             model,
-            catalogue: CatalogueKeeper::new(store, ability.clone(), exam),
+            catalogue: Arc::new(CatalogueKeeper::new(store, ability.clone(), exam)),
             ability,
             user_stats: view_of(USER_STATS, &learning),
             case_stats: view_of(CASE_STATS, &learning),
@@ -297,7 +302,8 @@ impl Learning {
     }
 
     /// Reads anew which cases there are and how hard they are, for the next case. Who never calls it has
-    /// some request read it every ten minutes, or oftener if there are few cases.
+    /// the first request wait for it; later it is read anew behind requests, every ten minutes, or oftener
+    /// if there are few cases.
     ///
     /// # Errors
     /// Those of the store.
@@ -335,7 +341,7 @@ impl Learning {
             model: &inner.model,
             user: ability.as_ref().and_then(AbilityRow::user),
             seen: &seen,
-            recent: &recent,
+            recent: lately(&recent, inner.medcards.now()),
             due: &due,
         };
         Ok(inner.policy.pick(&view, seed_of(user_id, &recent)))
@@ -348,6 +354,13 @@ impl Learning {
         let page = self.store().list_answers(user_id, None, limit, strong);
         Ok(page.await?.items)
     }
+}
+
+/// Those of the latest answers, newest first, that were given lately.
+fn lately(recent: &[Answer], now: Timestamp) -> &[Answer] {
+    let since = now - ANSWERED_LATELY;
+    let count = recent.partition_point(|answer| answer.created_at > since);
+    &recent[..count]
 }
 
 /// A seed that is the same until the student answers.

@@ -30,7 +30,7 @@ pub(in crate::learning) struct CatalogueKeeper {
     ability: View<AbilityRow>,
     exam: ExamWeights,
     kept: RwLock<Option<Kept>>,
-    reading: Mutex<()>,
+    reading: Arc<Mutex<()>>,
 }
 
 #[derive(Clone, Debug)]
@@ -58,35 +58,38 @@ impl CatalogueKeeper {
             ability,
             exam,
             kept: RwLock::default(),
-            reading: Mutex::default(),
+            reading: Arc::default(),
         }
     }
 
-    /// The catalogue. Whoever finds it old reads it anew, while others get the old one.
-    pub(in crate::learning) async fn catalogue(&self) -> Result<Arc<Catalogue>> {
-        let reading = match self.kept() {
-            Some(kept) if kept.is_fresh() => return Ok(kept.catalogue),
-            Some(kept) => match self.reading.try_lock() {
-                Ok(reading) => reading,
-                Err(_) => return Ok(kept.catalogue),
-            },
-            None => self.reading.lock().await,
-        };
-        // Another may have read it while this one waited.
-        if let Some(kept) = self.kept().filter(Kept::is_fresh) {
+    /// The catalogue. The first one is waited for; an old one is given out while a task reads it anew.
+    pub(in crate::learning) async fn catalogue(self: &Arc<Self>) -> Result<Arc<Catalogue>> {
+        if let Some(kept) = self.kept() {
+            if !kept.is_fresh() {
+                self.read_behind();
+            }
             return Ok(kept.catalogue);
         }
-        let catalogue = self.read().await;
-        drop(reading);
-        match (catalogue, self.kept()) {
-            (Ok(catalogue), _) => Ok(catalogue),
-            // An old one is better than none.
-            (Err(error), Some(kept)) => {
-                tracing::debug!(%error, "the catalogue of cases is not read anew");
-                Ok(kept.catalogue)
-            }
-            (Err(error), None) => Err(error),
+        let _reading = self.reading.lock().await;
+        // Another may have read it while this one waited.
+        match self.kept() {
+            Some(kept) => Ok(kept.catalogue),
+            None => self.read().await,
         }
+    }
+
+    /// Reads it anew in a task of its own, unless somebody does. An old one is better than none.
+    fn read_behind(self: &Arc<Self>) {
+        let Ok(reading) = Arc::clone(&self.reading).try_lock_owned() else {
+            return;
+        };
+        let keeper = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = keeper.read().await {
+                tracing::debug!(%error, "the catalogue of cases is not read anew");
+            }
+            drop(reading);
+        });
     }
 
     /// Reads it anew, however old it is.

@@ -10,7 +10,8 @@ use crate::learning::SeenCases;
 use crate::learning::ability::{AbilityModel, UserAbility};
 use crate::learning::reviews::DueReview;
 
-/// How many of the latest answers a policy sees. None of their cases comes next.
+/// How many of the latest answers a policy sees at most: those of some hours. None of their cases comes
+/// next.
 pub const RECENT_ANSWERS_MAX: usize = 20;
 
 /// What is known of a student who wants a case, and of the cases.
