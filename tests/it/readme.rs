@@ -7,11 +7,12 @@ use serde_json::Value;
 use crate::harness::{cargo, workspace};
 
 /// The documents whose commands must work.
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "CONTRIBUTING.md",
     "ARCHITECTURE.md",
     "docs/ai.md",
+    "docs/learning.md",
     "docs/backup.md",
     "docs/postgres.md",
     "docs/redis.md",

@@ -48,7 +48,7 @@ struct DueReviewBody {
     stability_days: f32,
     /// How often I answered it.
     answers: u32,
-    /// How often I had forgotten it.
+    /// How often I answered it wrongly.
     lapses: u32,
     /// The question, as it is now.
     stem: String,
