@@ -318,11 +318,14 @@ async fn watch(home: &Home, options: &Options, built: Built) -> Outcome<()> {
             }
             if !done.contains(&view.name) {
                 let seconds = began.elapsed().as_secs_f64();
-                progress.println(format!(
-                    "  {:12} after {seconds:6.1} s: {:.0} events/s",
-                    view.name,
-                    options.answers as f64 / seconds
-                ));
+                // Also where there is no terminal for the bar.
+                progress.suspend(|| {
+                    println!(
+                        "  {:12} after {seconds:6.1} s: {:.0} events/s",
+                        view.name.as_str(),
+                        options.answers as f64 / seconds
+                    );
+                });
                 done.push(view.name);
                 progress.inc(options.answers);
             }
