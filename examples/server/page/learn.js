@@ -113,12 +113,12 @@ function drawDays(days) {
 /** A bar for each specialty: how much of it is right. */
 function drawSpecialties(specialties) {
   const shown = specialties.slice(0, CHART_SPECIALTIES);
-  $("chart-specialties").replaceChildren(...shown.map(({ name, total }) => {
+  $("chart-specialties").replaceChildren(...shown.map(({ name, total, mastery }) => {
     const rate = percent(total.correct, total.answered);
     const item = make("li");
     const bar = draw2d("svg", { viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true", focusable: "false" });
     bar.append(draw2d("rect", { class: "all", width: 100, height: 6, rx: 3 }), draw2d("rect", { class: "right", width: rate, height: 6, rx: 3 }));
-    item.append(make("span", "name", name || "Without a specialty"), make("span", "figure", `${rate} % of ${total.answered}`), bar);
+    item.append(make("span", "name", name || "Without a specialty"), make("span", "figure", `${mastery.replace("_", " ")} · ${rate} % of ${total.answered}`), bar);
     return item;
   }));
   show($("no-specialties"), !shown.length);

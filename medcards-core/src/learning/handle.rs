@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::ability::{ABILITY_VIEW, AbilityModel, AbilityRow, user_key};
+use super::ability::{ABILITY_VIEW, AbilityModel, AbilityRow, Masteries, user_key};
 use super::boards::StoredLeaderboards;
 use super::case_stats::{CASE_STATS, CaseReport, CaseStatsRow};
 use super::habits::{HABITS, HabitsRow, Streak};
@@ -214,6 +214,17 @@ impl Learning {
         let rows = self.inner.user_stats.find_all(&keys, consistency).await?;
         let now = self.inner.medcards.now();
         Ok(Dashboard::read(rows.iter().map(|(_, row)| row), now))
+    }
+
+    /// How well a student masters each specialty and topic now.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn masteries(&self, user_id: UserId, consistency: &Consistency) -> Result<Masteries> {
+        let inner = &*self.inner;
+        let row = inner.ability.find(user_key(user_id), consistency).await?;
+        let user = row.as_ref().and_then(AbilityRow::user).cloned();
+        Ok(Masteries::new(inner.model, user, inner.medcards.now()))
     }
 
     /// The cases that a student should see again by now, those due longest first, at most `limit` and at

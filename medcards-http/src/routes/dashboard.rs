@@ -3,6 +3,7 @@ use axum::http::Uri;
 use axum::response::Response;
 use medcards_core::Timestamp;
 use medcards_core::jiff::civil::Date;
+use medcards_core::learning::ability::{Masteries, Mastery};
 use medcards_core::learning::user_stats::{
     Dashboard, SpecialtySuccess, Tally, TopicSuccess, Trend,
 };
@@ -61,6 +62,9 @@ struct SpecialtyBody {
     /// In lower case; empty for cases that name none.
     name: String,
     total: TallyBody,
+    /// How well I master it: `not_started`, `attempted`, `familiar`, `proficient` or `mastered`. It
+    /// falls with wrong answers, and while I answer nothing there.
+    mastery: &'static str,
     /// By topic, the one with the most answers first.
     topics: Vec<TopicBody>,
     /// My answers in topics beyond those.
@@ -74,6 +78,8 @@ struct TopicBody {
     /// In lower case; empty for cases that name none.
     name: String,
     total: TallyBody,
+    /// How well I master it, as of a specialty.
+    mastery: &'static str,
 }
 
 /// The answers of a day or of a week.
@@ -97,22 +103,26 @@ impl From<&Tally> for TallyBody {
     }
 }
 
-impl From<&SpecialtySuccess> for SpecialtyBody {
-    fn from(it: &SpecialtySuccess) -> Self {
+impl SpecialtyBody {
+    fn new(it: &SpecialtySuccess, masteries: &Masteries) -> Self {
+        let topic =
+            |topic: &TopicSuccess| TopicBody::new(topic, masteries.of(&it.name, &topic.name));
         Self {
             name: it.name.to_string(),
             total: (&it.total).into(),
-            topics: it.topics.iter().map(Into::into).collect(),
+            mastery: masteries.of(&it.name, "").as_str(),
+            topics: it.topics.iter().map(topic).collect(),
             other_topics: (&it.other_topics).into(),
         }
     }
 }
 
-impl From<&TopicSuccess> for TopicBody {
-    fn from(it: &TopicSuccess) -> Self {
+impl TopicBody {
+    fn new(it: &TopicSuccess, mastery: Mastery) -> Self {
         Self {
             name: it.name.to_string(),
             total: (&it.total).into(),
+            mastery: mastery.as_str(),
         }
     }
 }
@@ -127,14 +137,15 @@ impl From<&Trend> for TrendBody {
     }
 }
 
-impl From<&Dashboard> for DashboardBody {
-    fn from(dashboard: &Dashboard) -> Self {
+impl DashboardBody {
+    fn new(dashboard: &Dashboard, masteries: &Masteries) -> Self {
+        let specialty = |it| SpecialtyBody::new(it, masteries);
         Self {
             total: (&dashboard.total).into(),
             cases: dashboard.cases,
             last_at: dashboard.last_at,
             percentile: dashboard.percentile,
-            specialties: dashboard.specialties.iter().map(Into::into).collect(),
+            specialties: dashboard.specialties.iter().map(specialty).collect(),
             other_specialties: (&dashboard.other_specialties).into(),
             days: dashboard.days.iter().map(Into::into).collect(),
             weeks: dashboard.weeks.iter().map(Into::into).collect(),
@@ -163,6 +174,10 @@ pub(super) async fn show_dashboard(
     uri: Uri,
 ) -> Result<Response, Problem> {
     Params::read(&uri, &[])?;
-    let dashboard = app.learnt()?.dashboard(student.id, &consistency).await?;
-    Ok(json(&DashboardBody::from(&dashboard)))
+    let learning = app.learnt()?;
+    let (dashboard, masteries) = tokio::try_join!(
+        learning.dashboard(student.id, &consistency),
+        learning.masteries(student.id, &consistency),
+    )?;
+    Ok(json(&DashboardBody::new(&dashboard, &masteries)))
 }

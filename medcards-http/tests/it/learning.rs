@@ -5,6 +5,7 @@ use medcards_core::CaseId;
 use medcards_core::case::CaseStore;
 use medcards_core::event::{EventBody, EventLog, LogPosition};
 use medcards_core::job::JobQueue;
+use medcards_core::learning::ability::AbilityProjection;
 use medcards_core::learning::case_stats::CaseStatsProjection;
 use medcards_core::learning::habits::HabitsProjection;
 use medcards_core::learning::reviews::ReviewsProjection;
@@ -67,6 +68,7 @@ async fn build_all(world: &World) {
     build(world, CaseStatsProjection::new()).await;
     build(world, ReviewsProjection::new()).await;
     build(world, HabitsProjection::new()).await;
+    build(world, AbilityProjection::new()).await;
 }
 
 /// Answers a case with the option of this key; returns the id of the answer.
@@ -118,6 +120,8 @@ async fn the_dashboard_follows_what_was_answered() {
     assert_eq!(full["specialties"][0]["total"], total);
     assert_eq!(full["specialties"][0]["topics"][0]["total"], total);
     assert_eq!(full["percentile"], Value::Null);
+    assert_eq!(full["specialties"][0]["mastery"], "attempted");
+    assert_eq!(full["specialties"][0]["topics"][0]["mastery"], "attempted");
     let today = json!([{"date": "2026-01-15", "answered": 3, "correct": 2}]);
     assert_eq!(full["days"], today);
     let other = world.get(&world.guest().await, "/v1/me/dashboard").await;

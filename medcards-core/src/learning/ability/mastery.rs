@@ -88,6 +88,31 @@ impl Mastery {
     }
 }
 
+/// How well a user masters each specialty and topic at an instant.
+#[derive(Clone, Debug)]
+pub struct Masteries {
+    model: AbilityModel,
+    user: Option<UserAbility>,
+    now: Timestamp,
+}
+
+impl Masteries {
+    /// Those of a user, of whom nothing may be known.
+    #[must_use]
+    pub const fn new(model: AbilityModel, user: Option<UserAbility>, now: Timestamp) -> Self {
+        Self { model, user, now }
+    }
+
+    /// The level in a specialty, with an empty topic, or in a topic within it.
+    #[must_use]
+    pub fn of(&self, specialty: &str, topic: &str) -> Mastery {
+        match &self.user {
+            Some(user) => Mastery::of(&self.model, user, specialty, topic, self.now),
+            None => Mastery::NotStarted,
+        }
+    }
+}
+
 impl fmt::Display for Mastery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -18,7 +18,7 @@ mod projection;
 mod rows;
 
 pub use estimate::Estimate;
-pub use mastery::Mastery;
+pub use mastery::{Masteries, Mastery};
 pub use model::{AbilityModel, Encounter, Prediction};
 pub use projection::{ABILITY_VIEW, AbilityProjection};
 pub use rows::{
