@@ -232,7 +232,7 @@ impl Projection for ReviewsProjection {
         1
     }
 
-    fn likely_rows(&self, event: &Event) -> Vec<RowKey> {
+    fn likely_rows(&self, event: &Event, _facts: &Facts) -> Vec<RowKey> {
         match &event.body {
             EventBody::AnswerRecorded { answer } => vec![key(answer.user_id, answer.case_id)],
             _ => Vec::new(),

@@ -290,7 +290,7 @@ impl Projection for UserStatsProjection {
         1
     }
 
-    fn likely_rows(&self, event: &Event) -> Vec<RowKey> {
+    fn likely_rows(&self, event: &Event, _facts: &Facts) -> Vec<RowKey> {
         match &event.body {
             EventBody::AnswerRecorded { answer } => {
                 vec![RowKey::of_user(answer.user_id), likely_page(answer), PEERS]

@@ -21,8 +21,9 @@ pub trait Projection: Debug + Send + Sync + 'static {
     fn version(&self) -> u64;
 
     /// The rows that an event will probably ask for, so that they are read together with those of the
-    /// events around it. Leaving one out costs a read; naming one too many costs a little.
-    fn likely_rows(&self, event: &Event) -> Vec<RowKey>;
+    /// events around it. Leaving one out costs a read; naming one too many costs a little. The cases of the
+    /// event are known by then.
+    fn likely_rows(&self, event: &Event, facts: &Facts) -> Vec<RowKey>;
 
     /// Where a row stands among those of its owner, if it is to be found by place.
     fn place(&self, key: &RowKey, row: &Self::Row) -> Option<i64>;
@@ -51,8 +52,8 @@ impl<T: Projection + ?Sized> Projection for Arc<T> {
         (**self).version()
     }
 
-    fn likely_rows(&self, event: &Event) -> Vec<RowKey> {
-        (**self).likely_rows(event)
+    fn likely_rows(&self, event: &Event, facts: &Facts) -> Vec<RowKey> {
+        (**self).likely_rows(event, facts)
     }
 
     fn place(&self, key: &RowKey, row: &Self::Row) -> Option<i64> {

@@ -95,7 +95,7 @@ impl Projection for Scripted {
         1
     }
 
-    fn likely_rows(&self, _event: &Event) -> Vec<RowKey> {
+    fn likely_rows(&self, _event: &Event, _facts: &Facts) -> Vec<RowKey> {
         Vec::new()
     }
 

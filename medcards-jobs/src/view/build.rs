@@ -246,10 +246,11 @@ impl<P: Projection> Build<P> {
 
     /// Reads the rows that these events will probably ask for.
     async fn learn_likely(&mut self, stores: &Stores, events: &[Event]) -> Result<()> {
-        let projection = self.folder.projection();
+        let (projection, facts) = (self.folder.projection(), &self.facts);
         let likely = |event: &Event| {
             // Of an event that it panics on, none: `apply` will set it aside.
-            catch_unwind(AssertUnwindSafe(|| projection.likely_rows(event))).unwrap_or_default()
+            catch_unwind(AssertUnwindSafe(|| projection.likely_rows(event, facts)))
+                .unwrap_or_default()
         };
         let mut keys: Vec<RowKey> = events.iter().flat_map(likely).collect();
         keys.sort_unstable();

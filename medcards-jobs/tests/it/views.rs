@@ -400,7 +400,7 @@ impl Projection for Wide {
         1
     }
 
-    fn likely_rows(&self, event: &Event) -> Vec<RowKey> {
+    fn likely_rows(&self, event: &Event, _facts: &Facts) -> Vec<RowKey> {
         wide_rows(event)
     }
 

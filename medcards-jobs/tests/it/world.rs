@@ -304,7 +304,7 @@ impl Projection for Tally {
         self.version
     }
 
-    fn likely_rows(&self, event: &Event) -> Vec<RowKey> {
+    fn likely_rows(&self, event: &Event, _facts: &Facts) -> Vec<RowKey> {
         // Not that of the case, which it asks for too.
         vec![RowKey::of_user(event.user_id)]
     }

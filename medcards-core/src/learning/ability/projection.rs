@@ -99,7 +99,7 @@ impl Projection for AbilityProjection {
         self.version
     }
 
-    fn likely_rows(&self, event: &Event) -> Vec<RowKey> {
+    fn likely_rows(&self, event: &Event, _facts: &Facts) -> Vec<RowKey> {
         match &event.body {
             EventBody::AnswerRecorded { answer } => keys(answer).to_vec(),
             EventBody::CasesCalibrated { calibrations, .. } => {

@@ -5,7 +5,7 @@ use super::rows::{
 use crate::Timestamp;
 use crate::event::{Event, EventBody};
 use crate::id::UserId;
-use crate::leaderboard::{COHORT_SIZE, Gain, Week};
+use crate::leaderboard::{COHORT_SIZE, Gain};
 use crate::notice::NoticeBody;
 use crate::view::{Changes, Facts, Projection, RowKey, Stop, ViewName};
 
@@ -43,15 +43,16 @@ impl Projection for BoardsProjection {
         1
     }
 
-    /// Those of the boards of all specialties: that of the case is not known here.
-    fn likely_rows(&self, event: &Event) -> Vec<RowKey> {
-        let EventBody::AnswerRecorded { answer } = &event.body else {
+    fn likely_rows(&self, event: &Event, facts: &Facts) -> Vec<RowKey> {
+        let Ok(Some(gain)) = Gain::of(event, facts) else {
             return Vec::new();
         };
-        let week = WeekNumber::of(Week::of(answer.created_at));
-        let boards = [WeekNumber::ALL_TIME, week].map(|week| BoardOwner::new(week, None));
-        let rows = boards.map(|board| [board.head(), board.member(answer.user_id), board.span(1)]);
-        rows.into_iter().flatten().chain([LATEST]).collect()
+        let weeks = [WeekNumber::ALL_TIME, WeekNumber::of(gain.week)];
+        let specialties = [None, gain.specialty.as_ref()];
+        let boards = weeks.map(|week| specialties.map(|it| BoardOwner::new(week, it)));
+        let rows = |board: BoardOwner| [board.head(), board.member(gain.user_id), board.span(1)];
+        let rows = boards.into_iter().flatten().flat_map(rows);
+        rows.chain([LATEST]).collect()
     }
 
     fn place(&self, _key: &RowKey, row: &BoardRow) -> Option<i64> {

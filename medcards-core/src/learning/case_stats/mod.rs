@@ -137,7 +137,7 @@ impl Projection for CaseStatsProjection {
         1
     }
 
-    fn likely_rows(&self, event: &Event) -> Vec<RowKey> {
+    fn likely_rows(&self, event: &Event, _facts: &Facts) -> Vec<RowKey> {
         match &event.body {
             EventBody::AnswerRecorded { answer } => vec![
                 case_key(answer.case_id, answer.case_version),

@@ -243,7 +243,7 @@ impl Projection for HabitsProjection {
         (badge::hash(&self.rules) ^ FORM) >> 1
     }
 
-    fn likely_rows(&self, event: &Event) -> Vec<RowKey> {
+    fn likely_rows(&self, event: &Event, _facts: &Facts) -> Vec<RowKey> {
         match &event.body {
             EventBody::AnswerRecorded { answer } => {
                 vec![RowKey::of_user(answer.user_id), OUTAGES]

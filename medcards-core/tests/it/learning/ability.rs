@@ -235,7 +235,7 @@ fn a_calibration_takes_the_place_of_what_was_known_and_answers_move_on_from_it()
     assert!((found.discrimination - 1.5).abs() < 1e-9);
     assert_eq!((found.answers, found.calibrated_from), (20, 400));
     assert!(found.difficulty.deviation() < 0.3);
-    let likely = AbilityProjection::new().likely_rows(&events[20]);
+    let likely = AbilityProjection::new().likely_rows(&events[20], &Facts::default());
     assert_eq!(likely, [case_key(case(0)), case_key(case(1))]);
 
     bodies.push(recorded(answer(user(50), case(0), 0, at(START))));
