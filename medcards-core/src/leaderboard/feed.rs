@@ -250,7 +250,7 @@ impl BoardFeed {
     }
 
     /// What is to be known about events, with the first so many corrections: the cases of answers that
-    /// are right by them.
+    /// are right, or to versions whose keys were corrected.
     async fn facts_of(&self, events: &[Event], corrections: u64) -> Result<Facts> {
         let mut facts = {
             let known = self.corrections();
@@ -262,7 +262,8 @@ impl BoardFeed {
                 continue;
             };
             let (case_id, version) = (answer.case_id, answer.case_version);
-            if facts.is_correct(answer) && !facts.knows(case_id, version) {
+            let counts = answer.is_correct || facts.right_of(case_id, version).is_some();
+            if counts && !facts.knows(case_id, version) {
                 facts.insert(case_id, version, self.case_fact(case_id, version).await?);
             }
         }

@@ -17,10 +17,13 @@ pub struct CaseFact {
     pub options: usize,
     /// Which of them are right by this version itself.
     pub right: OptionSet,
+    /// Whether several of them may be chosen.
+    pub several_right: bool,
 }
 
 impl CaseFact {
-    /// A case of this specialty and topic with so many options, of which these are right.
+    /// A case of this specialty and topic with so many options, of which these are right. Several may be
+    /// chosen if several are right.
     #[must_use]
     pub fn new(specialty: &str, topic: &str, options: usize, right: OptionSet) -> Self {
         Self {
@@ -28,6 +31,7 @@ impl CaseFact {
             topic: topic.to_lowercase().into(),
             options,
             right,
+            several_right: right.len() > 1,
         }
     }
 
@@ -35,12 +39,15 @@ impl CaseFact {
     #[must_use]
     pub fn of(case: &Case) -> Self {
         let content = &case.content;
-        Self::new(
-            content.specialty().unwrap_or_default(),
-            content.topic().unwrap_or_default(),
-            content.options().len(),
-            content.right_options(),
-        )
+        Self {
+            several_right: content.several_right(),
+            ..Self::new(
+                content.specialty().unwrap_or_default(),
+                content.topic().unwrap_or_default(),
+                content.options().len(),
+                content.right_options(),
+            )
+        }
     }
 }
 
@@ -104,12 +111,20 @@ impl Facts {
         })
     }
 
-    /// Whether an answer is right by what is known now about its version.
+    /// Whether an answer is right by what is known now about its version, which has to be
+    /// [known](Self::knows) if its key was corrected.
+    ///
+    /// Who could choose only one option of several that are right after all is right with each of them.
     #[must_use]
     pub fn is_correct(&self, answer: &Answer) -> bool {
-        match self.right_of(answer.case_id, answer.case_version) {
-            Some(right) => answer.chosen == right,
-            None => answer.is_correct,
+        let (case_id, version) = (answer.case_id, answer.case_version);
+        let Some(right) = self.right_of(case_id, version) else {
+            return answer.is_correct;
+        };
+        let case = self.cases.get(&(case_id, version));
+        match case.is_some_and(|case| !case.several_right) {
+            true => answer.chosen.positions().any(|at| right.contains(at)),
+            false => answer.chosen == right,
         }
     }
 

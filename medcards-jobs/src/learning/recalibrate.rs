@@ -73,12 +73,13 @@ impl Recalibrate {
     async fn read(&self) -> Result<FirstAnswers> {
         let mut corrections = Vec::new();
         self.cases.follow_corrections(&mut corrections).await?;
-        let facts = Facts::new(&corrections);
+        let mut facts = Facts::new(&corrections);
         let mut first = FirstAnswers::new(self.answers_max);
         let mut position = LogPosition::START;
         loop {
             let events = self.stores.store.read_events(position, EVENTS_PER_READ_MAX);
             let events = events.await?;
+            self.cases.load(&mut facts, &events).await?;
             for event in &events {
                 if let EventBody::AnswerRecorded { answer } = &event.body {
                     first.take(answer, facts.is_correct(answer));

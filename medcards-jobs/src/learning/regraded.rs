@@ -286,8 +286,11 @@ impl JobHandler for TellRegraded {
         let mut corrections = self.corrections.lock().await;
         self.cases.follow_corrections(&mut corrections).await?;
         let of_case = corrections.iter().filter(|it| it.case_id == tell.case_id);
-        let is_correct = Facts::new(of_case).is_correct(&answer);
+        let mut facts = Facts::new(of_case);
         drop(corrections);
+        let version = (tell.case_id, tell.version);
+        self.cases.read(&mut facts, vec![version]).await?;
+        let is_correct = facts.is_correct(&answer);
         let notice = NewNotice {
             user_id,
             at: tell.corrected_at,

@@ -35,7 +35,7 @@ impl CaseFacts {
     }
 
     /// Makes known what these events ask for. A version that does not exist stays unknown.
-    pub(super) async fn load(&self, facts: &mut Facts, events: &[Event]) -> Result<()> {
+    pub(crate) async fn load(&self, facts: &mut Facts, events: &[Event]) -> Result<()> {
         let mut unknown = answered(events);
         if facts.len() + unknown.len() > KNOWN_MAX {
             facts.forget_cases();
@@ -44,7 +44,12 @@ impl CaseFacts {
         self.read(facts, unknown).await
     }
 
-    async fn read(&self, facts: &mut Facts, versions: Vec<(CaseId, CaseVersion)>) -> Result<()> {
+    /// Makes these known.
+    pub(crate) async fn read(
+        &self,
+        facts: &mut Facts,
+        versions: Vec<(CaseId, CaseVersion)>,
+    ) -> Result<()> {
         let found: Vec<_> = stream::iter(versions)
             .map(|(case_id, version)| async move {
                 let fact = self.find(case_id, version).await?;

@@ -159,6 +159,31 @@ fn a_corrected_key_counts_from_the_first_answer() {
 }
 
 #[test]
+fn each_of_several_that_are_right_after_all_is_right_where_one_could_be_chosen() {
+    let corrections = [0, 1].map(|n| KeyCorrection {
+        number: u64::from(n) + 1,
+        case_id: case(n),
+        version: CaseVersion::FIRST,
+        right: OptionSet::from_iter([0, 1]),
+        corrected_in: CaseVersion::FIRST.next(),
+        corrected_at: at(NOON),
+    });
+    let mut facts = Facts::new(&corrections);
+    for (n, right) in [vec![0], vec![0, 2]].into_iter().enumerate() {
+        let fact = CaseFact::new("", "", 4, OptionSet::from_iter(right));
+        facts.insert(case(n as u32), CaseVersion::FIRST, fact);
+    }
+    for (n, right) in [(0, [true, true, false]), (1, [false; 3])] {
+        for (chosen, is_right) in right.into_iter().enumerate() {
+            let log = [answer(user(1), case(n), chosen, at(NOON))];
+            let folded = fold(UserStatsProjection::new(), &answers(log), &facts);
+            let seen = dashboard(&folded, user(1), at(NOON));
+            assert_eq!(seen.total.right, u64::from(is_right), "case {n}, {chosen}");
+        }
+    }
+}
+
+#[test]
 fn an_answer_to_an_unknown_version_is_set_aside() {
     let log = answers([answer(user(1), case(7), 0, at(NOON))]);
     let folded = fold(UserStatsProjection::new(), &log, &facts(1));
