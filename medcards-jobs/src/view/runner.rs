@@ -494,6 +494,9 @@ impl<P: Projection> Keeper<P> {
     }
 
     async fn give_up_lead(&mut self) -> Result<()> {
+        if self.lead.take().is_some() {
+            tracing::info!(view = %self.name, "this process leaves a view to others");
+        }
         self.lose_lead();
         self.stores
             .learning
