@@ -59,7 +59,7 @@ fn text(config: &Config, wired: &Wired) -> String {
             line("", warning);
         }
     }
-    line("learning", learning(config.role).to_owned());
+    line("learning", learning(config).to_owned());
     if config.webhook.is_some() {
         line("webhook", webhook(config.role).to_owned());
     }
@@ -159,9 +159,12 @@ fn too_little(config: &Config, model: &dyn AiProvider) -> Option<String> {
     })
 }
 
-fn learning(role: Role) -> &'static str {
-    match role {
+fn learning(config: &Config) -> &'static str {
+    match config.role {
         Role::All => "on: views and jobs are kept up in this process",
+        Role::Serve if matches!(config.store, StoreSettings::Sqlite(_)) => {
+            "off: MEDCARDS_ROLE is serve, and no other process can open a SQLite file; set it to all"
+        }
         Role::Serve => {
             "on: MEDCARDS_ROLE is serve, so another process must have the role work or all"
         }

@@ -1,8 +1,9 @@
 //! How a student does: totals, specialties and topics, the trend, and the place among peers.
 //!
 //! The view `user-stats` has one row per user, pages for the cases of users with more than 64, and one
-//! row for all peers. An event costs a copy of the user's row, of 1 to 10 kB, and of the row of the peers, of
-//! about 2 kB, if the student's share of right answers moves.
+//! row for all peers. A version of a case whose key was corrected has a row too. An event costs a copy of
+//! the user's row, of 1 to 10 kB, and of the row of the peers, of about 2 kB, if the student's share of
+//! right answers moves.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -11,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::case_set::{CaseSet, is_first_answer, likely_page};
 use super::histogram::{Histogram, permille};
 use crate::answer::Answer;
+use crate::case::CaseVersion;
 use crate::event::{Event, EventBody};
-use crate::id::UserId;
+use crate::id::{CaseId, UserId};
+use crate::notice::NoticeBody;
 use crate::view::{CaseFact, Changes, Facts, Item, Projection, RowKey, Stop, ViewName};
 
 /// The name of the view.
@@ -102,13 +105,15 @@ pub enum UserStatsRow {
     Cases(CaseSet),
     /// How many users have so many right answers of a thousand.
     Peers(Histogram),
+    /// The key of a version was corrected: whoever still answers it is told that it counts otherwise.
+    Corrected,
 }
 
 impl UserStatsRow {
     fn user(&self) -> Option<&UserFigures> {
         match self {
             Self::User(figures) => Some(figures),
-            Self::Cases(_) | Self::Peers(_) => None,
+            Self::Cases(_) | Self::Peers(_) | Self::Corrected => None,
         }
     }
 
@@ -117,21 +122,21 @@ impl UserStatsRow {
         match self {
             Self::User(figures) => Some(&figures.first_cases),
             Self::Cases(cases) => Some(cases),
-            Self::Peers(_) => None,
+            Self::Peers(_) | Self::Corrected => None,
         }
     }
 
     const fn cases(&self) -> Option<&CaseSet> {
         match self {
             Self::Cases(cases) => Some(cases),
-            Self::User(_) | Self::Peers(_) => None,
+            Self::User(_) | Self::Peers(_) | Self::Corrected => None,
         }
     }
 
     const fn peers(&self) -> Option<&Histogram> {
         match self {
             Self::Peers(peers) => Some(peers),
-            Self::User(_) | Self::Cases(_) => None,
+            Self::User(_) | Self::Cases(_) | Self::Corrected => None,
         }
     }
 }
@@ -309,10 +314,15 @@ impl Projection for UserStatsProjection {
         facts: &Facts,
         changes: &mut Changes<Self::Row>,
     ) -> Result<(), Stop> {
-        let EventBody::AnswerRecorded { answer } = &event.body else {
-            return Ok(());
+        let answer = match &event.body {
+            EventBody::AnswerRecorded { answer } => answer,
+            EventBody::KeyCorrected { correction: it } => {
+                return changes.put(corrected(it.case_id, it.version), UserStatsRow::Corrected);
+            }
+            _ => return Ok(()),
         };
         let fact = facts.case_of(answer)?;
+        tell_late(answer, facts, changes)?;
         let key = RowKey::of_user(answer.user_id);
         let known = changes.find(key)?.and_then(UserStatsRow::user);
         let mut figures = known.cloned().unwrap_or_default();
@@ -337,6 +347,33 @@ impl Projection for UserStatsProjection {
         }
         changes.put(key, UserStatsRow::User(Box::new(figures)))
     }
+}
+
+/// The row of a version whose key was corrected.
+fn corrected(case_id: CaseId, version: CaseVersion) -> RowKey {
+    let item = Item::from_bytes(&version.get().to_be_bytes()).unwrap_or(Item::NONE);
+    RowKey::new(*case_id.as_uuid(), item)
+}
+
+/// Tells a student who answered a version after its key was corrected, if that changes how the answer
+/// counts. Those who answered before are told by the job of the correction.
+fn tell_late(
+    answer: &Answer,
+    facts: &Facts,
+    changes: &mut Changes<UserStatsRow>,
+) -> Result<(), Stop> {
+    let (case_id, version) = (answer.case_id, answer.case_version);
+    let is_correct = facts.is_correct(answer);
+    if is_correct == answer.is_correct || changes.find(corrected(case_id, version))?.is_none() {
+        return Ok(());
+    }
+    let body = NoticeBody::Regraded {
+        case_id,
+        version,
+        is_correct,
+    };
+    changes.notify(answer.user_id, answer.created_at, body);
+    Ok(())
 }
 
 /// How a student does.

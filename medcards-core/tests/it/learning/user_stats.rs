@@ -1,11 +1,13 @@
 use medcards_core::case::{CaseVersion, KeyCorrection, OptionSet};
+use medcards_core::event::EventBody;
 use medcards_core::jiff::civil::date;
 use medcards_core::jiff::{Span, ToSpan};
 use medcards_core::learning::user_stats::{
     Dashboard, SPECIALTIES_PER_USER_MAX, TOPICS_PER_USER_MAX, TREND_DAYS, Tally,
     UserStatsProjection, UserStatsRow,
 };
-use medcards_core::view::{CaseFact, Facts, Folded, fold};
+use medcards_core::notice::NoticeBody;
+use medcards_core::view::{Announced, CaseFact, Facts, Folded, fold};
 use medcards_core::{Timestamp, UserId};
 
 use super::{answer, answers, at, case, facts, stored_len_max, user};
@@ -27,6 +29,40 @@ fn different_cases_are_counted_once_however_many_there_are() {
         assert_eq!(seen.cases, u64::from(cases));
         assert_eq!(seen.total.answers, u64::from(cases) * 2);
     }
+}
+
+#[test]
+fn who_answers_a_version_after_its_key_was_corrected_is_told_how_it_counts() {
+    let correction = KeyCorrection {
+        number: 1,
+        case_id: case(0),
+        version: CaseVersion::FIRST,
+        right: OptionSet::from_iter([1]),
+        corrected_in: CaseVersion::FIRST.next(),
+        corrected_at: at(NOON),
+    };
+    let mut facts = Facts::new(&[correction]);
+    let fact = CaseFact::new("First", "", 4, OptionSet::from_iter([0]));
+    facts.insert(case(0), CaseVersion::FIRST, fact);
+    let given = [(1, 0), (2, 0), (3, 1), (4, 2)];
+    let mut events = answers(given.map(|(n, chosen)| answer(user(n), case(0), chosen, at(NOON))));
+    let mut corrected = events[0].clone();
+    corrected.user_id = UserId::EVERYONE;
+    corrected.body = EventBody::KeyCorrected { correction };
+    events.insert(1, corrected);
+    let folded = fold(UserStatsProjection::new(), &events, &facts);
+    let told = folded.announced.into_iter().map(|(_, it)| match it {
+        Announced::Notice { user_id, body, .. } => (user_id, body),
+        Announced::Job(job) => panic!("{job:?}"),
+    });
+    let regraded = |is_correct| NoticeBody::Regraded {
+        case_id: case(0),
+        version: CaseVersion::FIRST,
+        is_correct,
+    };
+    // The first answered before, and the last is wrong by either key.
+    let expected = [(user(2), regraded(false)), (user(3), regraded(true))];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
 }
 
 #[test]
