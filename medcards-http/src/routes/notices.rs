@@ -73,7 +73,11 @@ pub(super) async fn list_notices(
     let mut notices = live.notices.list_notices(student.id, after, wanted).await?;
     let has_more = notices.len() == wanted;
     notices.truncate(limit as usize);
-    let last = notices.last().map_or(after, |last| last.position);
+    let last = match notices.last() {
+        Some(last) => last.position,
+        // A store that was restored may have come less far than the client.
+        None => after.min(live.notices.last_notice().await?),
+    };
     Ok(json(&NoticePageBody {
         items: notices.iter().map(NoticeView::new).collect(),
         cursor: NoticeCursor(last).to_string(),

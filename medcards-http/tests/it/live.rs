@@ -719,8 +719,13 @@ async fn a_cursor_from_beyond_the_end_goes_on_from_now() {
     tell(&world, &store, [1]).await;
     let mut events = Events::open(&world, &token, Some(&cursor(&page))).await;
     events.expect("began").await;
+    let after = |page: &Value| format!("/v1/me/notices?after={}", cursor(page));
+    let end = world.get(&token, &after(&page)).await.expect(200);
+    assert_eq!(end["items"], json!([]));
     tell(&world, &store, [2]).await;
     assert_eq!(events.expect("notice").await["days"], 2);
+    let next = world.get(&token, &after(&end)).await.expect(200);
+    assert_eq!(next["items"][0]["days"], 2);
 }
 
 #[tokio::test]
