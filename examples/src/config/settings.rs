@@ -25,7 +25,7 @@ pub struct Settings {
     #[arg(long, env = "MEDCARDS_ROLE", value_name = "ROLE")]
     pub role: Option<String>,
 
-    /// A TOML file with the rules of badges: a table [[badge]] for each, with name, title, of and
+    /// A TOML file with the rules of badges: an array of tables `badge`, each with name, title, of and
     /// at_least, such as of = "answers" [default: those that come with the library]
     #[arg(long, env = "MEDCARDS_BADGES", value_name = "FILE")]
     pub badges: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! Checks of [`NoticeStore`], whose notices are written as effects of jobs.
+//! Checks of [`NoticeStore`](crate::notice::NoticeStore), whose notices are written as effects of jobs.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -223,8 +223,8 @@ pub trait EventLog: Debug + Display + Send + Sync + 'static {
     /// Moves a reader from `from` to `to`, durably.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if the reader is not at `from`: another
-    /// process moved it. [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `to` lies before
+    /// [`ErrorKind::Conflict`] if the reader is not at `from`: another
+    /// process moved it. [`ErrorKind::Invalid`] if `to` lies before
     /// `from`.
     ///
     /// # Cancel safety
