@@ -446,8 +446,11 @@ impl<P: Projection> Keeper<P> {
             corrections,
             self.stores.now(),
         );
-        begun.await?;
-        tracing::info!(view = %self.name, version = self.version, corrections, "the next edition of a view is begun");
+        let begun = begun.await?;
+        // The first edition is no news: every new deployment has one.
+        if begun.current.is_some() {
+            tracing::info!(view = %self.name, version = self.version, corrections, "a view is built anew");
+        }
         self.swept_at = None;
         self.forget();
         Ok(())
@@ -470,7 +473,7 @@ impl<P: Projection> Keeper<P> {
         if taken.await? {
             let since = self.lead.map_or(now, |lead| lead.since);
             if self.lead.is_none() {
-                tracing::info!(view = %self.name, runner = %self.runner, "this process keeps a view");
+                tracing::debug!(view = %self.name, runner = %self.runner, "this process keeps a view");
                 // Whoever led before may have done anything since the last look.
                 self.forget();
             }
@@ -487,7 +490,7 @@ impl<P: Projection> Keeper<P> {
 
     fn lose_lead(&mut self) {
         if self.lead.take().is_some() {
-            tracing::info!(view = %self.name, "another process keeps a view now");
+            tracing::debug!(view = %self.name, "another process keeps a view now");
         }
         self.forget();
         self.figures.stand_by();
@@ -495,7 +498,7 @@ impl<P: Projection> Keeper<P> {
 
     async fn give_up_lead(&mut self) -> Result<()> {
         if self.lead.take().is_some() {
-            tracing::info!(view = %self.name, "this process leaves a view to others");
+            tracing::debug!(view = %self.name, "this process leaves a view to others");
         }
         self.lose_lead();
         self.stores
@@ -626,7 +629,9 @@ impl<P: Projection> Keeper<P> {
             .switch(&self.name, edition.number)
             .await?;
         if switched {
-            tracing::info!(view = %self.name, edition = %edition.number, "the next edition of a view answers now");
+            if self.current.is_some() {
+                tracing::info!(view = %self.name, edition = %edition.number, "a view was built anew, and answers now");
+            }
             self.figures.switches.fetch_add(1, Ordering::Relaxed);
             self.figures.is_rebuilding.store(false, Ordering::Relaxed);
             // Its rows stay in memory.
