@@ -23,7 +23,7 @@ mod kill;
 mod leaks;
 /// What is learnt of answers, and said to who gave them.
 mod learning;
-/// A thousand students who are told of what happens, on servers that come, go and die.
+/// Students who are told of what happens, on servers that come, go and die.
 mod live;
 /// A deployment that moves from SQLite to PostgreSQL, and is killed while it does.
 mod moving;

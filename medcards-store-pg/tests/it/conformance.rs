@@ -127,9 +127,8 @@ macro_rules! learning_on {
     };
 }
 
-// Either server by itself, and what stands before or beside it with one of them: a pooler knows
-// nothing of the server's version, nor do we of a replica's.
-on!(bare_on_oldest, oldest, |cluster| bare(cluster));
+// The newest server by itself and with replicas, the oldest behind a pooler, which knows nothing of the
+// server's version: each of them runs every statement.
 on!(bare_on_newest, newest, |cluster| bare(cluster));
 
 on!(pooled_on_oldest, oldest, |cluster| {
