@@ -37,7 +37,9 @@ fn sum(spent: u64, set_aside: u64) -> SpendSum {
 /// As the format before left it: two days of a month and one of the next, with open reservations.
 const BEFORE: &str = "
 DELETE FROM medcards_migrations WHERE version >= 4;
-DROP TABLE spend_scopes, chat_turns, chat_summaries, shared_answers, precompute_batches, precompute_keys;
+DROP TABLE spend_scopes, chat_turns, chat_summaries, shared_answers, precompute_batches, precompute_keys,
+    key_corrections, views, view_editions, view_rows, view_set_aside, awards, notices, jobs, dead_jobs,
+    job_keys;
 ALTER TABLE spend_reservations DROP COLUMN purpose, DROP COLUMN user_id;
 INSERT INTO spend_days VALUES
     ('2026-01-15', 100, 40), ('2026-01-31', 20, 0), ('2026-02-01', 9223372036854775807, 1);
